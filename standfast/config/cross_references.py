@@ -1,6 +1,7 @@
 """Check of reserved names, and of names that refer to other sections.
 
-`validation.py` checks the values before. `loader.py` adds the file and the line to each finding.
+A finding is one problem of `standfast.toml`. `validation.py` has checked the single values before.
+`loader.py` adds the file and the line to each finding.
 """
 
 from collections.abc import Iterable, Iterator
@@ -121,7 +122,7 @@ def _hooks(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    """Find events with an unknown request, or with unknown parameters."""
+    """Find events of incidents with an unknown request or parameter."""
     for name, settings in config.incident_events.items():
         for kind in EventKind:
             chosen = settings.request_of(kind)
@@ -184,7 +185,7 @@ def _failovers(config: Config) -> Iterator[Finding]:
 
 
 def _named_by_parameters(config: Config) -> Iterator[str]:
-    """Yield the systems that `account_of` of a parameter names."""
+    """Yield each system with accounts that a parameter names in `account_of`."""
     for parameters in (
         *(command.parameters for command in config.commands.values()),
         *(request.parameters for request in config.requests.values()),

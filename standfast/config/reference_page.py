@@ -107,7 +107,7 @@ def type_in_words(annotation: object) -> str:
     return ""
 
 
-_WORDS: Mapping[type, str] = {  # the first match counts: bool is a subclass of int
+_WORDS: Mapping[type, str] = {  # the first match is used: bool is a subclass of int
     SecretReference: "secret by reference",
     PurePath: "path",
     Section: "table",

@@ -117,7 +117,7 @@ class OrganisationConfig(Section):
 
 
 class LedgerConfig(Section):
-    """The record of decisions, actions and evidence."""
+    """The ledger: the database of what was decided, done and proven."""
 
     url: DatabaseUrl = Field(
         default="sqlite:///ledger.db",

@@ -11,7 +11,7 @@ _TEXT = r"""("(?:[^"\\]|\\.)*"|'[^']*')"""
 
 
 def with_setting(text: str, table: str, key: str, value: str) -> str:
-    """Return the text with `key` of a top-level table set to a text.
+    """Return a file's text with `key` of a top-level table set to `value`.
 
     Raise `ConfigurationError` for a layout that is not supported, such as a value of several lines.
     """

@@ -1,7 +1,7 @@
 """Settings of accounts on servers: LDAP, databases, Redis, Linux.
 
-Standfast opens its own connection to each of these servers. The behaviour is in
-`standfast/adapters/accounts/<kind>.py`; `accounts.py` lists all kinds.
+A directory is a system that stores accounts. Standfast opens its own connection to each of these
+servers. The behaviour is in `standfast/adapters/accounts/<kind>.py`; `accounts.py` lists all kinds.
 """
 
 from typing import Annotated, Literal

@@ -1,13 +1,15 @@
 """Settings under `[backup]`: vault, copy, sets, hooks, files, SQLite.
 
-The behaviour is in `backup/` and `standfast/usecases/backups/backup_run.py`.
+A source is one thing that is backed up, such as a folder or a database server. The behaviour is in
+`backup/` and `standfast/usecases/backups/backup_run.py`.
 
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`; `backup_sources.py` has the
   settings of servers.
 - The backup host needs `vault`, `keys` and `host`; none of them contains a key that opens a backup.
-- If `s3` is set, it is the vault (the store of the encrypted backups) instead of the folder. The
-  key store, which has the encrypted private keys of the backups, is always a folder.
+- If `s3` is set, this bucket is the vault (the store of the encrypted backups) instead of the
+  folder `vault`. The key store, which has the encrypted private keys of the backups, is always a
+  folder.
 """
 
 from collections.abc import Mapping
@@ -42,7 +44,7 @@ from standfast.config.value_types import (
     TimeZone,
 )
 
-VERIFY_SCHEDULE = "30 6 * * *"  # default for a folder: after the nightly backups
+VERIFY_SCHEDULE = "30 6 * * *"  # default for a vault in a folder: after the nightly backups
 
 
 class FilesSourceConfig(Section):
@@ -267,7 +269,7 @@ class CopyConfig(Section):
 
 
 class BackupConfig(Section):
-    """The encrypted repository and this host's part in it."""
+    """The encrypted repository of backups, and the folders of this host."""
 
     vault: Place = Field(
         default=Path("vault"),

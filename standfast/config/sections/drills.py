@@ -1,6 +1,7 @@
 """Settings of restore drills: identity, gaps, schedules.
 
-The identity is the private key that opens the backups. A gap is something that recovery lacks.
+A drill is a restore that is measured, checked and recorded, without any effect on live systems. The
+identity is the private key that opens the backups. A gap is something that recovery lacks.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from standfast.config.value_types import (
     SecretReference,
 )
 
-DRILL_SCHEDULE = "0 5 * * 0"  # of each set; Sunday morning, when a restore disturbs least
+DRILL_SCHEDULE = "0 5 * * 0"  # of each backup set: Sunday morning, when a restore disturbs least
 
 
 class SurpriseDrillConfig(Section):

@@ -1,6 +1,7 @@
 """Settings of evidence sources: `[evidence.NAME]`.
 
-The behaviour is in `standfast/adapters/evidence_sources/`.
+An evidence source is a log, a folder or the output of commands that is frozen (copied, hashed and
+signed) as evidence of an incident. The behaviour is in `standfast/adapters/evidence_sources/`.
 
 Rules
 - A source's `kind` is the name of its module in `standfast/adapters/evidence_sources/`.

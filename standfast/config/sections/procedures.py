@@ -1,6 +1,6 @@
 """Settings of procedures: `[commands.NAME]` and `[requests.NAME]`.
 
-The behaviour is in `standfast/adapters/procedures/`.
+A procedure is a command or an HTTP request. The behaviour is in `standfast/adapters/procedures/`.
 
 Rules
 - A playbook can call only these procedures: it names a procedure and sets its parameters.

@@ -1,7 +1,7 @@
 """Settings of recovery targets, `[backup.sets.NAME.recovery.SOURCE]`.
 
-A target is the place to which a recovery restores one source of a backup set.
-`standfast/usecases/recovery/` does this.
+A target is the place to which a recovery restores one source of a backup set. The code that
+restores is in `standfast/usecases/recovery/`.
 """
 
 from typing import Self
@@ -12,7 +12,7 @@ from standfast.config.base_section import Section
 from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import KeyPrefix, Line, Place, SecretReference
 
-KINDS_WITH_LOG = ("postgresql_base",)
+KINDS_WITH_LOG = ("postgresql_base",)  # the target is the data directory of a server
 # Kinds of sources that can be recovered, by the kind of their target.
 KINDS_WITH_PATH = ("files", "sqlite", *KINDS_WITH_LOG)
 KINDS_WITH_SERVER = ("postgresql", "mariadb")

@@ -1,6 +1,7 @@
 """Settings of each kind of sender, `[senders.NAME]`.
 
-The behaviour is in `standfast/adapters/senders/<kind>`, a module or package.
+A sender is the adapter of one message channel, such as a mail relay. The behaviour is in
+`standfast/adapters/senders/<kind>`, a module or package.
 """
 
 from pathlib import Path

@@ -4,8 +4,8 @@
 
 Rules
 - Recovery times are whole minutes, so that they can be compared and printed without rounding.
-- A check names restored data: a path in the restored tree, or a database that was loaded from it. A
-  check cannot name a live system.
+- A check shows that a restored service is usable. It names restored data: a path in the restored
+  tree, or a database that was loaded from it. A check cannot name a live system.
 """
 
 from collections.abc import Mapping
