@@ -1,4 +1,4 @@
-"""Entry point of `python -m standfast`, for a shell without the script."""
+"""Entry point of `python -m standfast`, if `standfast` is not on the PATH."""
 
 import sys
 

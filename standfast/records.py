@@ -116,7 +116,7 @@ def _refuse_ambiguous_values(value: Json) -> None:
 
 
 class Mode(StrEnum):
-    """The systems that an incident can reach; fixed when it is opened."""
+    """The systems that an incident can reach; fixed when the incident opens."""
 
     PLAN = "plan"  # reads only
     EXERCISE = "exercise"  # simulators; nothing live can be reached

@@ -4,8 +4,8 @@
 
 Rules
 - The file in the repository is the output of this module; a test fails if they differ.
-- The schema contains the keys, types, allowed words, bounds and descriptions. Rules across keys,
-  and the formats of texts, are checked only by `standfast check`.
+- The schema contains the keys, types, allowed words, bounds and descriptions. Only `standfast
+  check` checks the rules that concern several keys, and the formats of texts.
 """
 
 import json

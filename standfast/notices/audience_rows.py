@@ -228,7 +228,10 @@ def _held(values: Mapping[str, str], rules: Rules) -> str:
 
 
 def _years(birth: date, today: date) -> int:
-    """Return the age in full years; 29 February counts as 1 March."""
+    """Return the age in full years.
+
+    In other years, a person born on 29 February becomes one year older on 1 March.
+    """
     has_had_birthday = (today.month, today.day) >= (birth.month, birth.day)
     return today.year - birth.year - (not has_had_birthday)
 

@@ -29,7 +29,7 @@ _TAGS = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule with its reason, and one expression for each language.
+    """A rule with its reason, and a regular expression for each language.
 
     The language "" has the expression for all languages.
     """

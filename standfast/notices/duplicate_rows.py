@@ -21,7 +21,7 @@ _MARKS_A_STATEMENT = 500
 
 
 class Seen:
-    """Keyed hashes of names, each with the number of its first row."""
+    """Keyed hashes of mailboxes and people, each with its first row number."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
@@ -33,7 +33,7 @@ class Seen:
         self._database.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY, row) WITHOUT ROWID")
 
     def mark(self, kind: str, name: str) -> bytes:
-        """Return the hash of a name of this kind."""
+        """Return the hash of a name; equal names of two kinds have two hashes."""
         text = f"{kind}\n{name}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=_MARK_BYTES).digest()
 

@@ -4,8 +4,8 @@ Rules
 - `# ` begins a heading, `- ` a list entry, and four spaces or a tab a command to type. Adjacent
   other lines are a paragraph. The text body omits `# ` and is otherwise as written.
 - Blanks before `- ` are ignored, because templates indent the lines of a `for`. No list is nested.
-- The language determines the direction of writing. If the text determined it, a value at its
-  beginning that is written from right to left would reverse the whole notice.
+- The language determines the direction of writing. If the text determined it, a notice that begins
+  with a value in Arabic or Hebrew would be reversed as a whole.
 - Only lines of the template have these meanings. `mark_value` marks the beginning of each value and
   its line ends, so that a value is always text, even if it begins with `- `.
 - Text and values are escaped together. An HTML body has only the elements and attributes in this

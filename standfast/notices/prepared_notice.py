@@ -121,10 +121,9 @@ class Prepared:
         """Return a recipient's own part; equal arguments have an equal digest.
 
         `token` identifies the message in all its attempts. Values are first cleaned to one visible
-        line. Raise `Refused` if a value is longer than
-        LONGEST_VALUE, if a value is empty and the template has no text for this case, or if the
-        notice does not have the language (see `pick_language`). The error names the slot and not
-        the value.
+        line. Raise `Refused` if a value is longer than LONGEST_VALUE, if a value is empty and the
+        template has no text for this case, or if the notice does not have the language (see
+        `pick_language`). The error names the slot and not the value.
         """
         if language not in self.languages:
             raise Refused(

@@ -20,8 +20,8 @@ Rules
 - A notice (a message to the people concerned) without an approval is sent only after the steps in
   its `needs` and `after` that lock accounts are completely done, or after a person accepted their
   result. Otherwise an intruder might read the notice in a mailbox that is not locked.
-- The result of a step is computed from the present state of its effects. So an effect that is
-  recorded late as done improves the result of an ended step without a move.
+- The result of a step is computed from the present state of its effects. So if an effect is
+  recorded as done after its step has ended, the result of the step improves without a move.
 - While the outcome of an effect is unknown and will be looked up again (`settling`), its step is
   running. If the outcome can never be looked up, the step is partial and not failed, because the
   effect may have happened.

@@ -27,7 +27,7 @@ from standfast.records import Json, JsonObject
 
 LONGEST_TEXT = 500
 MOST_NODES = 100
-LARGEST_NUMBER = 2**53 - 1  # the limit of `records.canonical`
+LARGEST_NUMBER = 2**53 - 1  # the largest number that `records.canonical` can encode
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -74,7 +74,7 @@ class Expression:
         return _path(self._root)
 
     def comparisons(self) -> list[Comparison]:
-        """Return every equality between a name and a fixed value."""
+        """Return every comparison of a name with a value by `==` or `!=`."""
         return list(_equalities(self._root))
 
     def boolean_names(self) -> list[Path]:
@@ -123,7 +123,7 @@ def parse(text: str) -> Expression:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"an expression has at most {LONGEST_TEXT} characters")
     if "\\" in text:
-        # Python warns about unknown escapes when it parses them.
+        # Python would print a warning about an unknown escape.
         raise ValueError("a backslash is not allowed in an expression")
     try:
         tree = ast.parse(text.strip(), mode="eval").body

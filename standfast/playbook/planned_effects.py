@@ -35,7 +35,7 @@ class Draft:
     details: JsonObject = field(default_factory=dict)
     state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason
     reason: str = ""
-    undoes: str | None = None  # of an undo: the token of the effect that it reverses
+    undoes: str | None = None  # of an undo: the token (unique id) of the effect that it reverses
     prior: JsonObject | None = None  # of an undo: the state of the target before that effect
     not_before: datetime | None = None
     waits_for_a_person: bool = False  # REFUSED only: a person must decide about the target

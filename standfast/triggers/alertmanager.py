@@ -10,7 +10,7 @@ Rules
   of the group are added to it.
 - The same alerts in the same state are one message, even if they are repeated. If an alert is added
   or missing, or fires again, the message is a new one.
-- In a firing group, only firing alerts count. The account of a resolved alert is not locked.
+- Of a firing group, only the firing alerts are used. The account of a resolved alert is not locked.
 - Alertmanager may omit alerts (`max_alerts`). The number of omitted alerts is reported, because
   they are lost.
 """

@@ -24,8 +24,8 @@ _TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTA
 def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
     """Parse one JSON object; raise ValueError if it is invalid or ambiguous.
 
-    With `is_strict` False, the last of repeated keys counts, and half of a surrogate pair becomes a
-    question mark. This is for events of a local program: an attacker who can write such text into
+    With `is_strict` False, the last of repeated keys is used, and half of a surrogate pair becomes
+    a question mark. This is for events of a local program: an attacker who can write such text into
     an event must not cause the loss of the event.
     """
     if len(body) > LARGEST_BYTES:

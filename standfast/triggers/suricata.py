@@ -6,7 +6,7 @@ Rules
 - All conditions of a rule must match. A rule without conditions matches nothing.
 - A condition on addresses matches either end of the flow, because it depends on the signature which
   end is the attacker.
-- A line is identified by its bytes. If it is in two files, or is read twice, it counts once.
+- A line is identified by its bytes. If it is in two files, or is read twice, it is processed once.
 """
 
 import hashlib

@@ -3,8 +3,8 @@
 `backup/stores/bandwidth_limit.py` applies the limits.
 
 Rules
-- A span excludes its end. A span whose end is before its start includes midnight. 24:00 is
-  midnight.
+- A span of hours, such as `08:00-20:00`, excludes its end. A span whose end is before its start
+  includes midnight. 24:00 is midnight.
 - KB, MB and GB are powers of a thousand, as is usual for networks.
 """
 

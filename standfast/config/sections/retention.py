@@ -4,8 +4,8 @@
 them.
 
 Rules
-- Recovery points are kept by age, never by number: with a number, somebody who can add recovery
-  points could make older ones expire.
+- Recovery points (the single backups of a set) are kept by age, never by number: with a number,
+  somebody who can add recovery points could make older ones expire.
 - The key of the keeper (the machine that may expire backups) belongs on another machine than the
   backup host; the backup host needs none of these settings.
 """

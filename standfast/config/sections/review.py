@@ -1,7 +1,7 @@
 """Settings of `[review]`: detections, and records of customers in logs.
 
-A review searches sealed evidence. A detection is one of its rules, such as sign-ins from two
-countries within two hours.
+A review searches the evidence (signed copies of logs and files) of an incident. A detection is one
+of its rules, such as sign-ins from two countries within two hours.
 """
 
 import re

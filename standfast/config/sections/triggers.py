@@ -6,7 +6,7 @@ values from messages (`{/data/user}`). The behaviour is in `standfast/triggers/`
 
 Rules
 - Only a kind with signed messages has a `mode`, which may permit changes of live systems. Every
-  other kind only opens a plan and pages people.
+  other kind only plans an incident and pages people.
 """
 
 from collections.abc import Mapping

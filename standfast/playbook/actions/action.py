@@ -1,4 +1,4 @@
-"""Record of an action: arguments, undo, approval rule; interface of plans.
+"""Record of an action: arguments, undo, approval rule; planner interface.
 
 A planner computes the effects of a step; an effect is one act on one target, such as the lock of
 one account.
@@ -24,7 +24,7 @@ class ArgumentType(StrEnum):
     TEXT = "text"
     SOURCES = "sources"  # "all", or a list of evidence sources by name
     TEMPLATE = "template"  # the name of a notice (a message to people)
-    AUDIENCE = "audience"  # the name of an audience (the list of its recipients)
+    AUDIENCE = "audience"  # the name of an audience (the recipients of a notice)
     SENDER = "sender"  # the name of a sender (the adapter of a message channel)
     MAPPING = "mapping"  # with text keys, such as the values for a template
     NAMES = "names"  # a list of texts, not empty: hosts, numbers, indicators
@@ -176,7 +176,7 @@ class Action:
     # The action receives the state of the account before its lock, which identifies the account.
     # So it acts on the locked account even if another account has the same name now.
     is_for_locked_account: bool = False
-    is_notice: bool = False  # its targets are encrypted with the key of the incident
-    names_people: bool = True  # its targets are masked in summaries
+    is_notice: bool = False  # the action is about a notice; the incident's key encrypts its targets
+    names_people: bool = True  # the names of its targets are masked in summaries
     # Sections of the configuration that an approval covers, besides the section of the adapter.
     settings: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Find each backup set's newest recovery point without the indicators.
 
 A recovery point is one restorable state of a backup set. Indicators are texts, paths or hashes that
-show an intrusion. The search needs the key of a drill host, a machine that restores for tests.
+show an intrusion. The search opens backups, so it needs the private key (identity) of a drill host,
+a machine that restores backups for tests.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@
   importer          document to playbook, with a warning for each part that is not converted
   text_sanitizer    sanitizer of foreign texts and names
   variables         variables of a document, as inputs
-  step_order        order of the steps of a document, as `needs` and `when`
+  step_order        order of the steps of a document, as needs and conditions of playbook steps
   exporter          playbook to document
   step_extension    playbook facts for which CACAO has no term, as a step extension
 

@@ -4,8 +4,9 @@ CACAO is a standard format of OASIS for playbooks. Each part that cannot be conv
 warning.
 
 Rules
-- A playbook that this program exported is restored from its extensions. If the extensions differ
-  from the visible steps, somebody changed the file. Then only the visible steps are imported.
+- A playbook that this program exported contains its original steps in CACAO extensions, and is
+  restored from them. If the extensions differ from the steps that other tools show (the visible
+  steps), somebody changed the file. Then only the visible steps are imported.
 - A `manual` command becomes a manual step. A `bash`, `ssh` or `powershell` command becomes a step
   that runs a command by name; `http-api` and `openc2-http` become a step that sends a request by
   name. Until the configuration defines that command or request, the step is refused. Each of these

@@ -1,8 +1,9 @@
 """Identifiers of a CACAO export, and the extension for its steps.
 
-The extension contains the properties for which CACAO has no term, such as approval, undo, roles,
-`needs` and `on_partial`. It has each step as in the playbook's file, and the head of the file
-(everything except the steps). Another tool ignores the extension and shows manual steps.
+CACAO is a standard format of OASIS for playbooks. The extension contains the properties for which
+CACAO has no term, such as approval, undo, roles, `needs` and `on_partial`. It has each step as in
+the playbook's file, and the head of the file (everything except the steps). Another tool ignores
+the extension and shows manual steps.
 """
 
 import uuid

@@ -1,5 +1,7 @@
 """Sanitizer of foreign texts, names and values for use in a playbook.
 
+The texts come from a CACAO file (a standard format for playbooks) that somebody else wrote.
+
 Rules
 - A sanitized text contains no expression of a playbook (`{{`), and no control character except a
   line end.

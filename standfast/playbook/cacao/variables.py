@@ -1,6 +1,7 @@
 """Conversion of the variables of a CACAO document to playbook inputs.
 
-The inputs are texts, whole numbers and flags.
+CACAO is a standard format of OASIS for playbooks. An input is a value that an incident receives
+when it is opened. The inputs are texts, whole numbers and flags.
 """
 
 import re

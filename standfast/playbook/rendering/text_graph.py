@@ -3,8 +3,9 @@
 Each step has a row, and each branch in progress has a column.
 
 Rules
-- Steps are in the order of `in_order`. A column belongs to a step until all steps that need this
-  step are drawn. Parallel steps therefore have columns next to each other.
+- Each step is drawn after the steps that it needs (`step_graph.in_order`). A column belongs to a
+  step until all steps that need this step are drawn. Parallel steps therefore have columns next to
+  each other.
 - The kind of a step is shown by a mark and a word, never by a colour.
 """
 

@@ -35,7 +35,7 @@ _NOT_WANTED = (StepState.SKIPPED, StepState.REFUSED)
 
 
 class Severity(IntEnum):
-    """Urgency of an incident; the lowest number comes first."""
+    """Urgency of an incident; the lowest number is the most urgent."""
 
     UNCONTAINED = 0  # accounts are unlocked, and no process locks them
     INTERRUPTED = 1
@@ -65,7 +65,10 @@ def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
 
 
 def is_contained(state: State) -> bool:
-    """Return whether each step that locks has ended and left no account open."""
+    """Return whether every lock step has ended and left no account unlocked.
+
+    At least one account must be locked. Accounts whose lock was refused are ignored.
+    """
     steps = [step.name for step in state.playbook.steps if step.action == LOCK]
     views = [view for view in state.steps.values() if view.step in steps]
     has_ended = len(views) == len(steps) and all(view.state.is_final for view in views)

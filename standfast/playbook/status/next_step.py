@@ -7,7 +7,8 @@
 
 Rules
 - Every incident has exactly one next step, even when it is closed. It is the first of: interrupted
-  work, a step that blocks others, a question, an approval, manual work, work in progress.
+  work (which no process continues), a step that blocks others, a question, an approval, manual
+  work, work in progress.
 - An interrupted notice comes after questions and approvals, because an answer also continues the
   interrupted notice.
 - A suggested command is complete, except for values that only a person knows: PERSON, RESULT and

@@ -34,7 +34,7 @@ class UnstartedStep:
         return f"`{self.step}` ({self.planned:,} {self.targets})"
 
     def as_json(self) -> JsonObject:
-        """Return it for `--json`."""
+        """Return the step as JSON, for the option `--json`."""
         return {"step": self.step, "planned": self.planned, "targets": self.targets}
 
 
@@ -102,7 +102,7 @@ def next_step_when_stopped(state: State) -> str:
 
 
 def signed(state: State) -> str:
-    """Return the sign-in option of commands that act on a whole live incident."""
+    """Return the option ` --as PERSON` for a live incident, else ""."""
     return " --as PERSON" if state.mode is Mode.LIVE else ""
 
 
