@@ -3,8 +3,9 @@
     verdict = after_call(result, tries=2, now=now, has_failover=False)
     verdict.state, verdict.not_before
 
-An effect is one change of one target, such as one locked account or one message. A call to a
-provider may contain several effects. An observation looks up whether an effect happened.
+An effect is one change of one target, such as one locked account or one message. An adapter is the
+code that calls one provider; a call may contain several effects. An observation looks up whether an
+effect happened.
 
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. If a

@@ -106,7 +106,7 @@ def broken_references(config: Config) -> Iterator[Finding]:
 
 
 def _hooks(config: Config) -> Iterator[Finding]:
-    """Find hooks with an unknown command, or a command with parameters."""
+    """Find hooks of backups with an unknown command, or one with parameters."""
     for set_name, settings in config.backup.sets.items():
         for moment, hooks in (("before", settings.before), ("after", settings.after)):
             for number, hook in enumerate(hooks):

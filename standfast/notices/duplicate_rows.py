@@ -33,7 +33,7 @@ class Seen:
         self._database.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY, row) WITHOUT ROWID")
 
     def mark(self, kind: str, name: str) -> bytes:
-        """Return the hash of a name; equal names of two kinds have two hashes."""
+        """Return the hash of a name of this kind, for example of a mailbox."""
         text = f"{kind}\n{name}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=_MARK_BYTES).digest()
 

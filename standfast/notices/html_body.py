@@ -1,5 +1,8 @@
 """Text and HTML body of a notice, made from one rendered `body.txt`.
 
+A notice is a message to the people that an incident concerns. `body.txt` is the file of a template
+with the text of the notice in one language.
+
 Rules
 - `# ` begins a heading, `- ` a list entry, and four spaces or a tab a command to type. Adjacent
   other lines are a paragraph. The text body omits `# ` and is otherwise as written.

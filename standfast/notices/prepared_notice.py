@@ -1,9 +1,10 @@
 """Prepared notice: values of recipients, Merkle root, choice of language.
 
-A notice is made in two stages. `template_renderer` renders its template once with the values of the
-incident. The result is the prepared notice, in which slots are left for the values of recipients.
-This module fills the slots, chooses the language, and computes the digests and the Merkle root over
-all recipients. The use-cases record approvals.
+A notice is a message to the people that an incident concerns. It is made in two stages.
+`template_renderer` renders its template once with the values of the incident. The result is the
+prepared notice, in which slots are left for the values of recipients. This module fills the slots,
+chooses the language, and computes the digests and the Merkle root over all recipients. The
+use-cases record approvals.
 
 Rules
 - An approval covers exact bytes: the digest of the prepared notice, and the Merkle root over the

@@ -234,7 +234,7 @@ def is_wanted(step: Step, state: State) -> bool:
 def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool:
     """Return whether all needs of the step are met.
 
-    Without `now`, a stuck step is treated as running, so a need in `after` is not met by it.
+    Without `now`, a stuck step is treated as running: it does not meet a need in `after`.
     """
     for need in step.needs:
         needed = state.playbook.step(need)

@@ -11,8 +11,8 @@ Rules
   concerns) can follow the lock of accounts even if an account directory is down.
 - The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
   empty, it contains every role that a step names.
-- A step's `by` names the roles that do the step, for people to read. A step's `roles` is enforced:
-  only a person with one of these roles may answer the step or report its result.
+- A step's `by` names the roles that do the step, but does not limit the answer to them. If `roles`
+  is set, only a person with one of these roles may answer the step or report its result.
 - `approval` is set only if the step needs signatures of other people. If an irreversible step needs
   no approval, `no_approval_because` has the reason.
 - A playbook is identified by its text: an incident stores `source` and `digest`.

@@ -1,5 +1,7 @@
 """Order of the steps of a playbook, from their `needs`.
 
+The `needs` of a step are the steps that must have ended before it begins.
+
 Rules
 - A name in `needs` that is not a step is ignored here; `validation` reports it.
 - A cycle is not an error here: its steps are placed in file order after all others that can run.

@@ -1,4 +1,8 @@
-"""Settings of heartbeats and events that monitoring systems receive."""
+"""Settings of heartbeats and events that monitoring systems receive.
+
+A heartbeat is a request to a monitor when a backup or a drill (a measured test restore) starts and
+ends. An event is a message to another system when a live incident is opened, contained or closed.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,5 +1,8 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
+An example is a failed step that a later step needs: a person retries the failed step, or accepts
+its result.
+
 Rules
 - Each pending step that cannot begin is named, with every step that blocks it. If targets were
   added after a step began, the step is named too while it cannot begin for these targets.
