@@ -1,4 +1,8 @@
-"""Report of a replication: numbers of objects by kind, and findings."""
+"""Report of a replication: numbers of objects by kind, and findings.
+
+The documents are the copies of `FORMAT.md` and `break_glass.py` in the vault; with them, somebody
+can restore a backup without this program.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(kw_only=True, slots=True)
 class Count:
-    """Numbers of objects of a type: copied, and already in the copy."""
+    """Numbers of objects of one kind: copied, and already in the copy."""
 
     copied: int = 0
     bytes: int = 0

@@ -1,15 +1,18 @@
 """Vault copy: order and checks of the copied objects; without a key.
 
+- A vault is the folder or bucket with the encrypted backups. A pack is a container of backup
+  content. A snapshot is the signed object that makes a recovery point (restorable backup) exist.
 - Existing objects of the copy are never changed or removed. Existing packs are not read again, but
   a wrong size is reported. After an interruption, the next run copies what is missing.
-- A pack is copied if its bytes match its name. A signed object is copied if its author is trusted:
-  the owner for root records (lists of trusted keys), a keeper for keep records (lists of expired
-  points), a backup host (writer) for snapshots.
+- A pack is copied if its name is the SHA-256 of its bytes. A signed object is copied if its author
+  is trusted: the owner for root records (lists of trusted keys), a keeper for keep records (lists
+  of expired points), a backup host (writer) for snapshots. Other objects are not copied.
 - The copy is a valid repository at every moment. Root records are copied first, because all other
   objects refer to them. A snapshot is copied after its packs and the keep record that it names.
 - A keep record is copied as late as this order allows, so that points do not expire in the copy
-  before newer points exist. But a keep record of removed packs precedes snapshots that need them.
-- Other objects are reported and not copied. Packs that the keeper removed are not copied.
+  before newer points exist. But a keep record of removed packs is copied before the snapshots that
+  need these packs. Otherwise their absence would look like damage.
+- Packs that no snapshot names, and packs that the keeper removed, are not copied.
 - Key records (encrypted private keys) are copied only to a store that the caller passes.
 """
 
@@ -111,7 +114,7 @@ class _VaultCopy:
         self._existing = {stat.name: stat.size_bytes for stat in self._list_copy()}
         self._copy_roots()
         self._copy_documents()
-        # List the snapshots after reading them, so that the listing has all that were read.
+        # List the snapshots after reading them, so that the listing has every one of them.
         for writer in self._histories:
             listed = self._vault.list(snapshot_prefix(writer))
             self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
@@ -133,7 +136,7 @@ class _VaultCopy:
     def _read_records(
         self, owner: bytes | None
     ) -> tuple[RootChain, dict[str, SnapshotHistory], RetentionLog]:
-        """Read all records; again if a root record was signed during the read."""
+        """Read all records; repeat if a root record was signed in the meantime."""
         trust = load_root_chain(self._vault, owner=owner)
         for _ in range(_READ_ATTEMPTS):
             histories = {
@@ -142,7 +145,7 @@ class _VaultCopy:
                 )
                 for writer in trust.root.writer_ids
             }
-            # Read the keep records last, so that they include all that the snapshots name.
+            # Read the keep records last, because snapshots may name the newest of them.
             log = load_retention_log(self._vault, trust)
             reread = load_root_chain(self._vault, owner=owner)
             if reread.links == trust.links:
@@ -205,7 +208,7 @@ class _VaultCopy:
                 self._put_or_compare("documents", stat.name, data, self._existing)
 
     def _keep_records_to_copy(self) -> list[int]:
-        """Return the numbers of keep records that are valid or in a snapshot."""
+        """Return the keep records of the chain, and those that a snapshot names."""
         counted = {link.number for link in self._log.links}
         seen = {
             (snapshot.keep_record.number, snapshot.keep_record.sha256)
@@ -231,7 +234,7 @@ class _VaultCopy:
             )
 
     def _copy_verified(self, kind: Kind, name: str, max_bytes: int, sha256: str) -> None:
-        """Copy a record that was verified, if it is unchanged since."""
+        """Copy a verified record, unless it changed after the check."""
         data = read_bounded(self._vault, name, max_bytes)
         if hashlib.sha256(data).hexdigest() == sha256:
             self._put_or_compare(kind, name, data, self._existing)
@@ -273,7 +276,7 @@ class _VaultCopy:
         return 1
 
     def _ordered_snapshots(self) -> list[tuple[int, str, int]]:
-        """Return snapshots as (last keep record before it, writer, sequence)."""
+        """Return snapshots as (last keep record to copy first, writer, sequence)."""
         dropped_by = self._drop_records()
         ordered = []
         for writer, history in self._histories.items():
@@ -281,7 +284,7 @@ class _VaultCopy:
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep_record is not None:
                     through = max(through, snapshot.keep_record.number)
-                # Only new snapshots wait: a snapshot in the copy has its packs there already.
+                # Only a new snapshot waits: a snapshot in the copy has its packs there already.
                 is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
@@ -373,8 +376,6 @@ class _VaultCopy:
                     self._findings.error(name, str(error), FROM_A_COPY)
                     continue
                 self._put_or_compare("key records", name, data, existing, to)
-
-    # Records and snapshots
 
     def _put_or_compare(
         self, kind: Kind, name: str, data: bytes, existing: Container[str], to: Store | None = None

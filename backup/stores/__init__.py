@@ -15,7 +15,7 @@
   object. The keeper, the machine that may expire backups, needs more operations. They are in
   `stores.keeper`, which a backup host never loads.
 - `list` yields all objects with names that start with the prefix, sorted by name, including objects
-  that others put.
+  that other programs put.
 - Only errors of `backup.errors` are raised; a store raises `NotFound` for a missing name.
 - `describe` states what protects the objects from somebody with the credentials of this store.
 
@@ -45,8 +45,8 @@ T = TypeVar("T")
 class Stat:
     """Listing entry of an object; `modified` is a time of the store's clock.
 
-    A store with versions lists the first version of a name, and reports the versions and delete
-    markers that were added to the name later.
+    A store with versions lists the first version of a name, which is the object. It reports the
+    versions and delete markers that were added to the name later.
     """
 
     name: str
@@ -163,7 +163,7 @@ class Store(ABC):
 
     @abstractmethod
     def describe(self) -> StoreTraits:
-        """Return what protects the objects; makes no call and cannot fail."""
+        """Return what protects the objects, without a call that could fail."""
 
     def _translate_errors(self, action: str, name: str, call: Callable[[], T]) -> T:
         try:
@@ -203,8 +203,8 @@ class Store(ABC):
 def expect_existing(name: str) -> Iterator[None]:
     """Raise `StoreUnavailable` if the block does not find an object.
 
-    `put` has reported that the object exists, and the block reads it. If it is missing, the keeper
-    has removed it since, or an answer of the store was wrong.
+    Use it after `put` has reported that the object exists, for a block that reads it. If the object
+    is missing, the keeper has removed it since, or an answer of the store was wrong.
     """
     try:
         yield

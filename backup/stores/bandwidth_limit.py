@@ -2,12 +2,13 @@
 
 - Only puts wait; reading and listing are not limited. All threads share one limit.
 - A put waits until the rate has allowed the bytes of all earlier puts, then runs at full speed. So
-  the limit is kept on average, not at every moment: one object, such as a pack of 16 MiB, may be
-  sent faster.
+  the rate is limited on average, not at every moment: one object, such as a pack (a container of
+  backup content) of 16 MiB, may be sent faster.
 - A window is a period of the day with its own rate. The wall clock decides which rate applies. It
   is read again after each second of waiting, so a waiting put gets the new rate when a window
   begins or ends.
-- A monotonic clock measures the elapsed time. So a wall clock that is set back delays no put.
+- A monotonic clock measures the elapsed time. So a put is not delayed if the wall clock is set
+  back.
 """
 
 import threading
@@ -51,7 +52,7 @@ class Bandwidth:
     def rate_at(self, moment: datetime) -> int | None:
         """Return the bytes per second at a moment; None means no limit.
 
-        The first window that contains the moment counts.
+        The first window that contains the moment applies.
         """
         local = moment.astimezone(self.zone)
         minute = local.hour * 60 + local.minute

@@ -1,6 +1,6 @@
 """Bounded reads of objects that anybody may have put.
 
-The size in a listing is no protection, because somebody may replace the object before it is read.
+The size in a listing is not sufficient, because somebody may replace the object before it is read.
 So each read is limited to one byte more than the largest allowed size.
 """
 

@@ -1,15 +1,16 @@
-"""Directory store: objects are files, put by drafts and links; leftovers.
+"""Directory store: objects as files, durable creation, leftover drafts.
 
-- `put` writes a draft in `.incoming/`, syncs it, and links it to the name of the object. A link
-  never replaces a file, so two writers of one name cannot both succeed. A file system without links
-  is refused.
-- `put` syncs the folder of the object before it returns. It also does so before it raises
-  `AlreadyThere`, because the process that created the object may have crashed before the sync.
-- The parents of this folder are synced once per process, even if they existed. Another process may
-  have created them without a sync.
+- `put` writes a draft in `.incoming/`, syncs it, and creates a hard link with the name of the
+  object. A hard link never replaces a file, so two writers of one name cannot both succeed. A file
+  system without hard links is refused.
+- `put` syncs the folder of the object before it returns. It also syncs the folder before it raises
+  `AlreadyThere`, because the process that created the object may have crashed before its sync.
+- The parents of the object's folder are synced once per process, even if they existed. Another
+  process may have created them without a sync.
 - A crash may leave a draft in `.incoming/`. The first `put` of a process removes drafts that are
   older than a day. It removes only files with names of drafts. If `.incoming` is a symbolic link,
-  it removes nothing and raises an error: a disk that a stranger has prepared may have such a link.
+  `put` removes nothing and raises an error. A disk that a stranger has prepared may have such a
+  link, to make this program delete other files.
 - Only files are objects. If a pipe or a device has the name of an object, opening it does not
   block.
 - The owner of the files can change and delete them. `describe` reports this. The store cannot lock
@@ -47,13 +48,13 @@ _BLOCK_BYTES = 4096  # memory address and size must be multiples of it
 class DirectoryStore(Store):
     """Read-only files below `path`; the first `put` creates this folder."""
 
-    read_over_bytes: ClassVar[int] = 256 * 1024  # such a read takes as long as one call
+    read_over_bytes: ClassVar[int] = 256 * 1024  # reading this much takes as long as one call
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._is_swept = False
-        self._synced_folders: set[Path] = set()  # folders whose own names were synced
+        self._synced_folders: set[Path] = set()  # folders with a synced name in their parent
 
     @property
     def where(self) -> str:
@@ -86,7 +87,8 @@ class DirectoryStore(Store):
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
-        # Check first, so that the usual collision costs no write. Only the link below is safe.
+        # Check first, so that the usual collision costs no write. Only the hard link below is safe
+        # if two writers use one name at the same time.
         if target.exists():
             raise self._name_taken(name)
         with self._lock:
@@ -137,7 +139,8 @@ class DirectoryStore(Store):
             raise NotFound(f"{name} is not in {self.path}") from None
 
     def _read_into(self, name: str, start: int, into: memoryview) -> int:
-        # Bypass the page cache: a restore reads each byte once, and needs the memory for files.
+        # Bypass the page cache: a restore reads each byte of a pack once, and needs the memory for
+        # restored files.
         try:
             descriptor = self._open(name)
             try:
@@ -233,9 +236,9 @@ def _moment(timestamp: float) -> datetime:
 
 def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
     """Write a new file durably."""
-    # Write directly from memory to disk if possible. Packs are not read soon, so in the page cache
-    # they would only displace other content. The copy into the cache takes longer than the
-    # encryption of the pack.
+    # Write directly from memory to disk if possible. Large objects (packs of backup content) are
+    # not read soon, so in the page cache they would only displace other content. The copy into the
+    # cache takes longer than the encryption of the pack.
     is_direct = len(data) >= _DIRECT_BYTES and len(data) % _BLOCK_BYTES == 0
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o440)
     try:
@@ -285,7 +288,7 @@ def _read_direct(descriptor: int, start: int, into: memoryview) -> int:
 
 def _set_direct(descriptor: int, *, on: bool) -> None:
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    with suppress(OSError):  # without support, the first read or write fails too
+    with suppress(OSError):  # if it is refused, the page cache is used
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
 
 

@@ -1,4 +1,4 @@
-"""Keeper's side of a directory store: its clock, and removal of files.
+"""Directory store for the keeper: its clock, and removal of files.
 
 - The keeper is the machine that may expire backups.
 - The clock is the clock of the file system. On a network share, this is the clock of the server.

@@ -1,13 +1,13 @@
-"""Keeper's side of a store: read the clock, extend locks, remove objects.
+"""Store for the keeper: the store's clock, longer locks, removal.
 
 - Only the keeper, the machine that may expire backups, uses such a store. The store modules of
   backup hosts and readers have no code that removes objects, and do not load this module.
 - `clock` returns the time of the store, never the time of this machine. With a wrong clock, a
-  keeper would remove too many packs.
+  keeper would remove packs (containers of backup content) too early.
 - A lock is never shortened. If an object is locked, `remove` raises `Locked` and changes nothing.
 - `remove` removes the version that `stat` returns. When `remove` returns, the removal is durable.
-  `stat` may then return a later version of the name; another call removes that version. If the
-  object is missing, `remove` does nothing.
+  In a store with versions, `stat` may then return a later version of the name; another call removes
+  that version. If the object is missing, `remove` does nothing.
 
 To add a keeper's store, write its three `_methods` in a module of its own, and a test that
 subclasses the keeper's contract suite.

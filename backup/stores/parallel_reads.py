@@ -47,8 +47,9 @@ def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -
 def start_in_background(store: Store, call: Callable[[], R]) -> Callable[[], R]:
     """Start a call in the background; return a function that waits for it.
 
-    The returned function also ends the thread, because a process can be forked only while it has a
-    single thread.
+    The returned function also ends the thread, because this process can be forked only while it has
+    a single thread. With a local store, nothing is started, and the returned function makes the
+    call.
     """
     if store.calls_at_once == 1:
         return call
@@ -69,8 +70,8 @@ def read_ahead(
 ) -> Iterator[tuple[Stat, Read]]:
     """Yield each listed object with a function that returns its content.
 
-    The function behaves like `read_bounded`. An object that is not wanted, or is too large, is not
-    read ahead, but when its function is called.
+    The function behaves like `read_bounded`. An object that is not wanted, or is too large, is read
+    only when its function is called.
     """
     if store.calls_at_once == 1:
         for stat in stats:

@@ -1,4 +1,4 @@
 """Operating-system facilities: files, processes, memory and shutdown.
 
-These modules depend on no store, record or repository format.
+These modules import nothing of `backup` except its errors.
 """

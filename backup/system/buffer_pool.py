@@ -1,12 +1,12 @@
 """Buffer pool: memory for reads, in large pages aligned for direct I/O.
 
-For direct I/O, the kernel clears, finds and pins each page of the memory. A buffer of 16 MiB
-consists of 4,096 small pages or 8 large pages.
+For direct I/O, the kernel finds and pins each page of the memory. A buffer of 16 MiB consists of
+4,096 small pages or 8 large pages, so large pages save time.
 
-- New memory costs more time than any other part of a large read, because the kernel clears each
-  memory page, and takes it back afterwards.
-- A buffer is free if no view of it exists. This is tested by a resize, which Python refuses for a
-  mapping with views.
+- Buffers are reused. New memory would take more time than any other part of a large read, because
+  the kernel clears each new memory page, and frees it afterwards.
+- A buffer is free if no view of it exists. The pool tests this by a resize to the same size, which
+  Python refuses for a mapping with views.
 """
 
 import mmap

@@ -1,4 +1,4 @@
-"""Durable small files: written atomically and synced, read with a limit."""
+"""Durable small files: atomic and synced writes, reads with a size limit."""
 
 import errno
 import os
@@ -15,7 +15,8 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 def create_file(path: Path, data: bytes) -> None:
     """Create a file durably with mode 0600; raise `AlreadyThere` if it exists.
 
-    The name is created after the data is complete. So a crash never leaves a part of a key file.
+    The name is created after the data is complete. So a crash never leaves an incomplete file, such
+    as half of a key.
     """
     with _draft_file(path, data) as draft:
         link_new(draft, path)
@@ -53,9 +54,9 @@ def check_creatable(path: Path, size_bytes: int) -> None:
 
 @contextmanager
 def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
-    """Write a synced draft next to a file; remove it at the end of the block.
+    """Write a synced draft next to a file; remove the draft after the block.
 
-    Errors of the block are translated; they name the file.
+    Errors of the block are translated into errors of `backup.errors` that name the file.
     """
     draft = path.with_name(f".{path.name}.draft")
     try:

@@ -1,10 +1,11 @@
-"""Folder stack: the path of open folders of a walk or a restore.
+"""Folder stack: the open folders on the current path of a walk or restore.
 
 - Each step opens one name in an open folder and never follows a symbolic link. So no path is too
   long for the kernel, and nobody can redirect the path.
-- At most 33 descriptors are open, at any depth. A folder that was closed is opened again through
-  "..", and compared by device and inode. If somebody has moved folders, the closed folder is opened
-  by its names, from the root.
+- At most 33 descriptors are open, at any depth: those of the root and of the 32 innermost folders.
+  A folder that was closed is opened again through ".." of its subfolder. Its device and inode must
+  be the same as before. If they differ, because somebody has moved folders, the closed folder is
+  opened by its names, from the root.
 """
 
 import errno
@@ -64,11 +65,11 @@ class FolderStack:
         """Return to the parent of the innermost folder.
 
         Raise `OSError` if the parent cannot be opened again. Even then, the parent becomes the
-        innermost folder, and `current` raises the error again.
+        innermost folder, and `current` raises `OSError` too.
 
         `last` is called with the descriptor of the folder that is left, or with None if that folder
         could not be opened again. The parent is opened before this call, because `last` may change
-        the mode of the folder, and so deny access to "..".
+        the mode of the left folder, so that ".." cannot be opened any more.
         """
         child = self._levels.pop()
         parent = self._levels[-1]

@@ -9,7 +9,7 @@ divided into waits of half a second.
 from concurrent.futures import Future
 from typing import TypeVar
 
-_LONGEST_SECONDS = 0.5  # of one wait; then the handler of a signal runs
+_LONGEST_SECONDS = 0.5  # of one wait; after it, the handler of a signal can run
 
 T = TypeVar("T")
 

@@ -3,11 +3,12 @@
 - Landlock needs Linux 5.13 or newer.
 - All files except the hidden files and folders remain readable. Landlock can only allow paths. So
   in each folder above a hidden path, the other entries are allowed one by one. A file that is
-  created later in such a folder is not readable.
-- A confined program cannot read the memory or environment of an unconfined process. It cannot gain
-  rights by a set-user-ID program such as sudo.
+  created later in one of these folders is not readable.
+- A confined program (one from which files are hidden) cannot read the memory or environment of an
+  unconfined process. It cannot gain rights by a set-user-ID program such as sudo.
 - Landlock does not stop root, who can read disks and environments in other ways.
-- A second name of a hidden file (hard link, bind mount) in another folder is not hidden.
+- If a hidden file has a second name in another folder, by a hard link or bind mount, the file can
+  be read by this name.
 """
 
 import ctypes
@@ -81,8 +82,8 @@ def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
 
 def _allow(ruleset: int, path: str) -> None:
     try:
-        # Do not allow the target of a link. A target may be hidden. If it is not, it is allowed by
-        # its own path.
+        # Do not allow the target of a symbolic link, which may be a hidden file. A target that is
+        # not hidden is allowed by its own path.
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return  # it was removed after the listing

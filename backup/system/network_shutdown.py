@@ -1,12 +1,12 @@
 """Network shutdown: ends pending network calls of an ending process.
 
-- Ctrl-C interrupts the wait of the main thread, which then cleans up. The main thread must wait for
-  the network calls of other threads, because they use its resources. Without a limit, such a call
-  could last as long as all its time-outs and attempts together.
+- Ctrl-C interrupts the main thread, which then cleans up. Before that, it must wait for the network
+  calls of other threads, because they use its resources. Without a limit, this wait could last as
+  long as all time-outs and attempts of a call together.
 - After the signal, no call is started or repeated. Pending calls have five seconds to finish; then
   their connections are closed.
-- If the connection of a call was closed, its request may have arrived at the store or not, as if
-  the process had been killed. The next run relies only on objects that exist.
+- If the connection of a call was closed, its request may have arrived at the store or not. The same
+  is true after a crash, so the next run checks which objects exist.
 """
 
 import threading
@@ -55,7 +55,7 @@ class NetworkShutdown:
 
     @contextmanager
     def call(self, action: str) -> Iterator[None]:
-        """Track a pending call; see `refuse`."""
+        """Track the block as a pending call; refuse it if the shutdown has begun."""
         self.refuse(action)
         with self._guard:
             self._pending.append(action)
@@ -70,8 +70,8 @@ class NetworkShutdown:
     def begin(self, report: Callable[[str], None]) -> None:
         """Begin the shutdown, from a signal handler.
 
-        If calls are pending, `report` is called with a message. This method takes no lock, because
-        the handler may run while its own thread has the lock.
+        If calls are pending, `report` is called with a message. This method acquires no lock,
+        because the handler interrupts a thread that may have the lock.
         """
         if self.is_begun:
             return
@@ -97,4 +97,4 @@ class NetworkShutdown:
                 connections.abort_all()
 
 
-NETWORK_SHUTDOWN = NetworkShutdown()  # one for the process, because a signal ends the process
+NETWORK_SHUTDOWN = NetworkShutdown()  # one per process, because a signal ends the whole process

@@ -20,8 +20,8 @@ def fork() -> int:
     """Fork this process; call it only if `may_fork` returns true.
 
     In the child, signals that end a process get their default action. Otherwise the signal handler
-    of the parent would run in the child, and clean up what the parent still uses. A signal that the
-    parent ignores, such as SIGHUP under `nohup`, remains ignored.
+    of the parent would run in the child, and clean up resources that the parent still uses. A
+    signal that the parent ignores, such as SIGHUP under `nohup`, remains ignored.
     """
     # Block the signals until the child has its default actions.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

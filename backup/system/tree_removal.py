@@ -1,6 +1,6 @@
-"""Removal of a folder tree of any depth and modes.
+"""Removal of a folder tree of any depth, also without write permission.
 
-`shutil.rmtree` is not used: it recurses, keeps a descriptor per level, and gives up at a folder
+`shutil.rmtree` is not used: it recurses, keeps one descriptor open per level, and fails at a folder
 without read or write permission.
 """
 

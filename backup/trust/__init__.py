@@ -10,5 +10,11 @@
   snapshot_history    checks all snapshots of a writer against each other
   key_files           keys of backup hosts, and keys that decrypt backups
 
-Parsing belongs in `format`, changing records in `ownership` and `retention`.
+A repository is the content of a vault, the folder or bucket with the encrypted backups. The owner
+is the person with the offline signing key. A writer is a backup host. A slot is the object under
+one sequence number of a writer; it should contain a snapshot, the signed object that makes a backup
+restorable.
+
+Code that parses records belongs in `format`. Code that writes records belongs in `ownership` and
+`retention`.
 """

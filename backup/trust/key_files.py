@@ -1,10 +1,12 @@
 """Key files of hosts and custodians; opening of domain keys.
 
-- The file of a host contains its signing key, the id key (the key of blob ids), and public keys. No
-  key in it decrypts a backup.
+- The file of a host contains its signing key, the id key and the owner's public key. With the id
+  key, the host computes the names of blobs (pieces of content). No key in the file decrypts a
+  backup.
+- The owner is the person that signs the root record, the list of trusted hosts and keys.
 - A domain is a group of backup sets that share one key; a generation is one key pair of a domain. A
-  key record contains a private key of a domain. It is encrypted to custodians, the people that can
-  decrypt backups.
+  key record contains the private key of one generation. It is encrypted to custodians, the people
+  that can decrypt backups.
 - The identity file of a custodian contains a private key that opens key records. It is created
   once, then taken offline, like the file with the owner's signing key (see `ownership`).
 """
@@ -50,7 +52,7 @@ class Host:
     repository: bytes
     owner: bytes  # Ed25519 public key of the person that authorizes hosts
     writer: str  # name of this host
-    epoch: int  # number of the signing key
+    epoch: int  # number of the signing key; each new key has a new number
     domain: str
     signing_key: Ed25519PrivateKey = field(repr=False)
     id_key: bytes = field(repr=False)
@@ -101,18 +103,18 @@ class Host:
 
     @property
     def public_key(self) -> bytes:
-        """Return the public key, which the owner's root record must name."""
+        """Return the host's public key; the root record must name it."""
         return self.signing_key.public_key().public_bytes_raw()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """Keys of a custodian, with the owner and repository that the file names."""
+    """Keys of a custodian; owner and repository that the identity file names."""
 
     keys: tuple[object, ...] = field(repr=False)  # pyrage identities
     owner: bytes | None
     repository: bytes | None
-    folder: Path | None = None  # folder of the file, which may contain a copy of the key records
+    folder: Path | None = None  # folder of the identity file; it may contain copies of key records
 
 
 def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
@@ -183,10 +185,12 @@ def open_domains(
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Decrypt the private keys of all domains, as far as the identity can.
 
-    - `keys` is the key store. Without it, the identity must be the private key of a domain.
+    - `keys` is the key store, the folder with the key records. Without it, the identity must be the
+      private key of a domain.
     - `key_copies` are copies of the key records. They are tried, in order, for domains that the key
       store does not open.
-    - `damaged` receives the error of each domain with an invalid key record in the key store.
+    - `damaged` receives the error of each domain that was not opened and has an invalid key record
+      in the key store.
 
     An erased domain is not opened, even if its key or a key record still exists. If no domain can
     be opened, raise an error: `Damaged` or `StoreUnavailable` if a key record could not be read,
@@ -218,15 +222,15 @@ def open_domains(
                 opened[domain.id, domain.generation] = _unwrap(record, identity)
                 break
             except BackupError as error:
-                # Prefer the error of an invalid record: it may be the only record for this
-                # identity.
+                # Prefer the error of an invalid record: perhaps only that record is encrypted to
+                # this identity.
                 store_problems.append(skipped[0] if skipped else error)
         else:
             problems += store_problems
             if damaged is not None and isinstance(store_problems[0], Damaged):
                 damaged[domain.id, domain.generation] = store_problems[0]
     if not opened:
-        # Prefer these problems to `WrongKey`, because the identity may be right.
+        # Prefer these errors to `WrongKey`, because the identity may be right.
         for kind in (Damaged, StoreUnavailable):
             for problem in problems:
                 if isinstance(problem, kind):

@@ -1,16 +1,18 @@
 """Retention log: the chain of keep records, read and verified.
 
-- A keep record lists recovery points that expire, and packs that will be removed (marked), are
-  removed (dropped), or are damaged (distrusted). It is signed by a keeper, a machine that may
-  expire backups. The root record, signed by the owner, names the trusted keepers.
+- A keep record is a numbered list of recovery points (restorable backups) that expire, and of packs
+  (encrypted containers of content) that will be removed (marked), are removed (dropped), or are
+  damaged (distrusted). It is signed by a keeper, a machine that may expire backups. The root
+  record, signed by the owner, names the trusted keepers.
 - A keep record is in the chain if it names the previous keep record of the chain. It must also be
-  signed by a keeper that the newest root record trusts up to this number. Other records are skipped
-  and reported. So an invalid object (junk) under a number stops neither a reader nor a keeper.
-- The owner may end the trust in a keeper at a keep record with a known hash. Then no other record
-  of this keeper is accepted under the same number.
+  signed by a keeper that the newest root record trusts for this number. Other records are skipped
+  and reported. So an invalid object (junk) under the name of a record stops neither a reader nor a
+  keeper.
+- The owner may end the trust in a keeper with a certain number, and name the hash of the record
+  with this number. Then no other record of this keeper is accepted under the number.
 - Only records in the chain decide which recovery points expired and which packs were dropped. But a
-  writer (backup host) avoids the packs that any signed record names, in the chain or not, because a
-  wrong entry costs only uploads.
+  writer (backup host) avoids the packs that any signed record names, in the chain or not. A wrong
+  entry only has the effect that the content of a pack is uploaded again.
 """
 
 import hashlib
@@ -36,7 +38,7 @@ from backup.trust.root_chain import RootChain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionLog:
-    """State after all keep records."""
+    """State of recovery points and packs after all keep records."""
 
     head: Link | None  # the last record of the chain
     links: tuple[Link, ...]  # the records of the chain that were read
@@ -47,13 +49,13 @@ class RetentionLog:
     marked: Mapping[PackId, datetime]  # time of the mark; neither unmarked nor dropped since
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
-    avoided: frozenset[PackId]  # packs that no new snapshot may use
+    avoided: frozenset[PackId]  # packs that no new recovery point may use
     slots: Mapping[int, str]  # SHA-256 of each object that was read, including junk, by number
     problems: tuple[tuple[str, str], ...]  # (object, problem)
 
     @property
     def next_number(self) -> int:
-        """Return the lowest free number after all signed records."""
+        """Return the lowest unused number after all signed records."""
         return next_number(KEEPS, self.signed, self.taken)
 
 
@@ -96,8 +98,8 @@ def load_retention_log(
             slots[number] = hashlib.sha256(data).hexdigest()
             record = _parse_signed(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
-            # Without this record, it is unknown which packs will be removed, so no new backup may
-            # refer to any pack.
+            # Without this record, it is unknown which packs will be removed. So no new backup may
+            # refer to any existing pack.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))

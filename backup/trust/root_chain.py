@@ -1,13 +1,15 @@
 """Root chain: the root records, read from the vault and verified.
 
-- A root record is a list of trusted hosts and keys, signed by the owner (the person with the
-  offline signing key). It is in the chain if it names the SHA-256 of the previous root record of
-  the chain. Other records are skipped and reported. So an invalid object (junk) under a number
+- A root record is a numbered list of trusted hosts and keys, signed by the owner (the person with
+  the offline signing key). It is in the chain if it names the SHA-256 of the previous root record
+  of the chain. The last record of the chain is in force.
+- Other records are skipped and reported. So an invalid object (junk) under the name of a record
   neither stops a reader nor prevents the owner from signing the next record. If a record of the
   chain is missing, the later records are not in the chain, and are reported.
 - If the caller knows the owner's public key from a key file, only records with this key are
   accepted.
-- A record of a later format stops this program, if the owner signed it or the owner is unknown.
+- A record in a later format, from a newer version of this program, raises an error if the owner
+  signed it or the owner's key is unknown.
 """
 
 import hashlib
@@ -42,12 +44,13 @@ class RootChain:
     links: tuple[Link, ...]  # number and hash of each record of `roots`
     taken: frozenset[int]  # numbers of all objects, including junk
     problems: tuple[tuple[str, str], ...]  # (object, problem)
-    # Names of records that the owner signed, but that are not in the chain, as after a rollback.
+    # Names of records that the owner signed, but that are not in the chain, for example because the
+    # vault was rolled back and an earlier record is missing.
     unlinked: tuple[str, ...] = ()
 
     @property
     def next_number(self) -> int:
-        """Return the lowest free number after all signed records."""
+        """Return the lowest unused number after all signed records."""
         signed = (
             number for name in self.unlinked if (number := parse_number(name, ROOTS)) is not None
         )
@@ -95,7 +98,8 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
             record = root_from_bytes(data, stat.name)
         except (FormatUnknown, StoreUnavailable):
-            # The newest root record cannot be read, and an older one may trust revoked keys.
+            # Do not continue with an older root record: it may trust keys that the newest record
+            # revokes.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))

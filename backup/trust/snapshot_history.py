@@ -1,12 +1,15 @@
 """Snapshot history of a writer: gaps, forks, witness, needed packs.
 
-- A writer is a backup host. Its snapshots have sequence numbers; a slot is the object under one
-  number. Junk is an object that is not a valid snapshot. A writer skips the number of a slot that
-  contains junk.
-- Each snapshot contains the hash of the previous snapshot. The history forks if the vault has
-  another snapshot in that place.
-- A compromised writer may fill its slots with junk. So only the first ten thousand slots with junk
-  are kept in detail; the others are counted.
+- A writer is a backup host. A snapshot is the signed object that makes one of its backups
+  restorable. It lists the packs (encrypted containers of content) that the backup needs.
+- Snapshots have sequence numbers; a slot is the object under one number. Junk is an object that is
+  not a valid snapshot. A writer skips the number of a slot that contains junk.
+- Each snapshot contains the hash of the previous snapshot. The history forks if a snapshot names an
+  older snapshot as the previous one.
+- A witness is a record, on another machine, of the newest snapshot of each writer. With it, a vault
+  that was rolled back is detected. The vault is the store of the backups.
+- A compromised writer may fill its slots with junk. So this module remembers only the first ten
+  thousand slots with junk, and counts the others.
 """
 
 from bisect import bisect_left
@@ -34,8 +37,8 @@ from backup.trust.snapshot_slots import Slot, find_older_junk
 
 MOST_JUNK_SLOTS = 10_000
 _MOST_HOLES = 100
-# Clocks of hosts may be wrong by hours. A larger difference would change how long a recovery point
-# is kept.
+# Clocks of hosts may be wrong by hours. A larger error would change how long a recovery point is
+# kept.
 _MOST_AHEAD = timedelta(days=1)
 
 
@@ -43,7 +46,7 @@ class SnapshotHistory:
     """All slots of a writer, compared with each other."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """Collect the slots; the owner removed the writer at the time `removed`."""
+        """Collect the slots of a writer, which the owner removed at `removed`."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
@@ -83,8 +86,8 @@ class SnapshotHistory:
         """Return the packs that a snapshot needs.
 
         A snapshot refers to packs of earlier snapshots. If an earlier snapshot is missing, the
-        names of its packs are unknown: raise `Damaged`, or omit the packs if the snapshot is in
-        `lost`.
+        names of its packs are unknown. Then raise `Damaged`, unless the number of the missing
+        snapshot is in `lost`; in this case, omit its packs.
         """
         snapshot = self.snapshots[sequence]
         needed = {sha256 for sha256, _ in snapshot.packs}
@@ -112,8 +115,9 @@ class SnapshotHistory:
     def lost(self) -> dict[int, int]:
         """Return lost snapshots, each with the number of snapshots that need it.
 
-        A slot that the writer skipped is not lost. A snapshot that the owner does not trust is not
-        lost either.
+        A snapshot is lost if its slot contains junk, or if it is missing and a later snapshot needs
+        its packs. A slot that the writer skipped is not lost. A snapshot that the owner does not
+        trust is not lost either.
         """
         ignored = self.skipped() | self._distrusted
         lost = dict.fromkeys(self._junk.keys() - ignored, 0)
@@ -243,7 +247,7 @@ class SnapshotHistory:
             )
 
     def _check_time(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
-        """Check the time that the writer claims, because retention depends on it."""
+        """Check the time in the snapshot, because expiry of backups depends on it."""
         name = snapshot_name(self.writer, snapshot.sequence)
         stored = self._stored[snapshot.sequence]
         if stored is not None and snapshot.time - stored > _MOST_AHEAD:

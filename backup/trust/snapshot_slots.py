@@ -1,10 +1,12 @@
 """Snapshot slots: numbered objects of a writer, each read and verified.
 
-- A writer is a backup host. A slot is the object under one sequence number. If the object is not a
-  valid snapshot of this writer, the slot is returned with its problem. The caller decides what the
-  problem means.
-- The root record, the owner's signed list of keys, decides which snapshots of a writer are trusted.
-- An object that is larger than any snapshot is not read.
+- A writer is a backup host. A snapshot is the signed object that makes one of its backups
+  restorable. A slot is the object under one sequence number. If the object is not a valid snapshot
+  of this writer (junk), the slot is returned with its problem. The caller decides what the problem
+  means.
+- The owner is the person with the offline signing key. The root record, the owner's signed list of
+  keys, decides which snapshots of a writer are trusted.
+- An object that is larger than the largest allowed snapshot is not read.
 """
 
 import hashlib
@@ -36,13 +38,13 @@ class Slot:
     sealed: bytes  # the encrypted part; empty without a snapshot
     problem: str | None
     is_distrusted: bool = False  # a valid snapshot, but newer than the last trusted snapshot
-    stored: datetime | None = None  # time of the put by the store's clock; None if not listed
+    stored: datetime | None = None  # time of the put by the store's clock; None without a listing
 
 
 def read_slot(
     vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
 ) -> Slot:
-    """Read and verify one slot; `read`, if passed, returns its bytes."""
+    """Read and verify one slot; `read`, if passed, is called for its bytes."""
     sequence = parse_number(name, snapshot_prefix(writer)) or 0
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
@@ -83,7 +85,7 @@ def read_history(
     """Yield every slot of a writer, oldest first.
 
     `junk` caches slots without a valid snapshot. When a new root record is in force, the caller
-    must pass an empty cache.
+    must pass an empty cache, because the new record may trust other keys.
     """
     stats = (
         stat

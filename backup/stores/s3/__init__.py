@@ -1,5 +1,7 @@
 """S3 store: client, version listing and locks.
 
+The store is a bucket with encrypted backups (a vault).
+
 Reading a bucket as a backup source belongs in `sources.s3`. Most modules of this package load
 boto3; this file does not.
 """
@@ -23,7 +25,7 @@ class S3Options:
     endpoint_url: str | None = None
     ca_file: Path | None = None
     requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # lock to request per object, if the default is weaker
+    lock_each: ObjectLock | None = None  # lock to request per object, if the bucket's is weaker
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0  # for each wait for data
     attempts: int = 8  # of each call

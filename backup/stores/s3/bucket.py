@@ -1,4 +1,8 @@
-"""Opening of a bucket: its versions, default lock and protection."""
+"""Opening of a bucket: its versions, default lock and protection.
+
+The default lock is the S3 Object Lock that the bucket applies to each new object. It prevents
+deletion until a date.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -65,7 +65,7 @@ class Taken(Exception):
 
 
 class Garbled(Exception):
-    """An answer that S3 would not give; it may be from a proxy.
+    """An answer that is not from S3, but perhaps from a proxy.
 
     The text, if any, is the reason for this conclusion.
     """
@@ -265,7 +265,7 @@ def _client(options: S3Options) -> Any:
             f"S3 client for bucket {options.bucket}: cannot be created ({type(error).__name__})."
             " Check region and endpoint_url"
         ) from error
-    hosts: list[tuple[str, str]] = []  # the host of the first request
+    hosts: list[tuple[str, str]] = []  # scheme and host of the first request
 
     def refuse_redirect(request: Any, **_: object) -> None:
         url = urlsplit(request.url)
@@ -284,9 +284,9 @@ def _client(options: S3Options) -> Any:
 class _Connections:
     """Record of all connections of a client, which boto3 does not expose.
 
-    The client's own `close` closes only unused connections. This class uses internals of boto3 and
-    urllib3. If a release has other internals, no connection is recorded, and calls end only by
-    their time-outs.
+    With this record, a shutdown can end calls that wait for an answer. The client's own `close`
+    closes only unused connections. This class uses internals of boto3 and urllib3. If a release has
+    other internals, no connection is recorded, and calls end only by their time-outs.
     """
 
     def __init__(self, client: Any) -> None:

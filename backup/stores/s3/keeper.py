@@ -1,4 +1,4 @@
-"""Keeper's side of an S3 store: its clock, longer locks, removed versions.
+"""S3 store for the keeper: its clock, longer locks, removal of versions.
 
 - The keeper is the machine that may expire backups.
 - The clock is the `Date` header of the store's answers.
@@ -6,8 +6,8 @@
   extended lock keeps its mode. A version without a lock gets the mode of the bucket's default.
 - A removal names the first version by its id, so no delete marker is created. If the removal is
   refused, the lock of the version is read to find the reason.
-- S3's answers to locking and removing are empty, and a proxy may send such answers too. So the
-  result is read back.
+- S3's answers to locking and removing are empty, and a proxy may send empty answers too. So the
+  lock, or the absence of the version, is read back.
 - The store needs the keeper's identity, with the policy deploy/s3/keeper-policy.json.
 """
 
@@ -88,8 +88,8 @@ class S3KeeperStore(S3Store, KeeperStore):
                 still_exists = self._look_up(name).version_id == first.version_id
             except NotFound:
                 return
-            # Without versions, every version id is null. So an object that still exists may have
-            # been put after the removal.
+            # In a bucket without versions, every version id is null. So an object that still exists
+            # may have been put after the removal.
             if still_exists and self._traits.is_versioned:
                 raise Garbled
 

@@ -1,28 +1,29 @@
-"""S3 store: creation of objects, reads, cached listings, lock of each.
+"""S3 store: creation and reads of objects, their locks, cached listings.
 
     store = open_s3(S3Options(bucket="vault", access_key_id="…", secret_access_key="…"))
 
 - An object is created by one PUT with `If-None-Match: *` and its SHA-256. So the store refuses a
   second object of the same name, and bytes that were damaged in transit. Multipart uploads are not
-  used, because several of them may succeed under one name.
+  used, because several of them can succeed under one name.
 - If the answer to a PUT was lost, the PUT is repeated. If the name exists then, the content of the
   existing object is compared. The same bytes mean success. Other bytes, or bytes that this identity
   may not read, mean `AlreadyThere`; the caller then checks the listing.
 - If a store answers that a name exists, but does not list the name, the PUT is repeated.
 - AWS respects the condition `If-None-Match`. Not every store with versions does: Ceph 18 accepts
-  both PUTs. So after each PUT into another store than AWS, a listing shows which version was first.
-  A pack needs no such listing. Its name is the hash of its bytes, so another writer can only have
-  put the same bytes.
+  the PUTs of two writers under one name. So after each PUT into a store that is not AWS, a listing
+  shows which version was first. A pack (a container of backup content) needs no such listing. Its
+  name is the hash of its bytes, so another writer can only have put the same bytes.
 - An object is the first version of its name, and is read by the id of this version; see
   `version_listing`. If somebody added a delete marker, S3 accepts a further put, which adds a later
   version. A later version is reported and never read.
 - Objects are locked by the default of the bucket. A lock per object is requested only with the
   option `lock_each`. This option needs a right with which a compromised host could lock junk for
   years, at the organisation's cost.
-- A version never changes, so small objects that were read completely are cached. A listing shows
-  that a cached object still exists; after it, the object is returned once from the cache. After two
-  names of a folder were looked up, one page of the folder is listed, because more names will
-  probably follow.
+- A version never changes, so small objects that were read completely are cached. After each listing
+  that contains a cached object, the object is returned once from the cache, because the listing
+  shows that it still exists.
+- After two names of a folder were looked up, one page of the folder is listed, because more names
+  will probably follow.
 - The memory in use is one object per thread, one page of a listing, 10,000 cached listing entries,
   and 4 MiB of cached small objects.
 """
@@ -155,8 +156,8 @@ class S3Store(Store):
         try:
             self._calls(action, put, is_conditional=True)
         except Taken:
-            # At the first attempt, the existing object is somebody else's. At a later attempt, it
-            # may be ours, because the answer to an earlier attempt was lost.
+            # At the first attempt, somebody else has put the existing object. At a later attempt,
+            # it may be from this call, because the answer to an earlier attempt was lost.
             if attempts == 1 or not self._has_content(name, data):
                 raise AlreadyThere(f"{name} already exists; nothing was changed") from None
 
@@ -278,7 +279,7 @@ class S3Store(Store):
             raise
 
     def _retention(self, first: FirstVersion) -> Retention | None:
-        # Do not use HEAD: its answer omits the lock if the identity may not see it.
+        # Do not use HEAD: its answer omits the lock if the identity has no right to read it.
         try:
             answer = self._client.get_object_retention(
                 Bucket=self._bucket, Key=first.key, VersionId=first.version_id
@@ -289,7 +290,7 @@ class S3Store(Store):
             raise
         found = answer.get("Retention", {})
         # S3 reports a missing lock as an error. So an answer without a lock is not from S3, and
-        # must not look like a missing lock.
+        # must not be taken for a missing lock.
         if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
             raise Garbled
         return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
@@ -299,8 +300,8 @@ class S3Store(Store):
             known = self._first.get(name)
             if known is not None:
                 return known
-            # Drop two components: packs are in subfolders that are named by the start of their
-            # hash.
+            # Drop two components of the name: packs are in subfolders that are named by the start
+            # of the pack's hash.
             folder = "/".join(name.split("/")[:-2])
             self._looked_up[folder] += 1
             lists_folder = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and bool(folder)
@@ -334,7 +335,7 @@ class S3Store(Store):
         return first
 
     def _find(self, name: str) -> FirstVersion:
-        # Of all names that start with this name, the name itself is listed first.
+        # A name is listed before all longer names that start with it.
         first = next(first_versions(self._pages(name)), None)
         if first is None or first.key != self._prefix + name:
             raise NotFound(f"{name} is not in bucket {self._bucket}")

@@ -1,6 +1,7 @@
 """Upload body: an object in memory, offered to boto3 as a file.
 
-boto3 copies an upload that is passed as bytes. From a file, it reads small pieces.
+boto3 copies an upload that is passed as bytes. From a file, it reads small pieces. So this class
+saves the memory for a copy of the object.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Version listing: checked pages, and the first version of each name.
 
-- The first version of a name counts as the object; this program puts it with the condition
+- The first version of a name is the object; this program puts it with the condition
   `If-None-Match`. A client that omits the condition can add a later version. It can also add a
   delete marker, which hides versions without deleting them. Later versions and delete markers are
   reported, and later versions are never read.
@@ -64,7 +64,7 @@ def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]
 
 
 def is_complete_page(page: Mapping[str, Any]) -> bool:
-    """Return whether every row of a page has the fields that are needed here."""
+    """Return whether every row of a page has the fields that this module uses."""
     return all(row.keys() >= _VERSION_FIELDS for row in page.get("Versions", ())) and all(
         row.keys() >= _MARKER_FIELDS for row in page.get("DeleteMarkers", ())
     )
