@@ -4,15 +4,14 @@
   content. A snapshot is the signed object that makes a recovery point (restorable backup) exist.
 - Existing objects of the copy are never changed or removed. Existing packs are not read again, but
   a wrong size is reported. After an interruption, the next run copies what is missing.
-- A pack is copied if its name is the SHA-256 of its bytes. A signed object is copied if its author
-  is trusted: the owner for root records (lists of trusted keys), a keeper for keep records (lists
-  of expired points), a backup host (writer) for snapshots. Other objects are not copied.
+- A pack is copied if a snapshot names it and its own name is the SHA-256 of its bytes. A signed
+  object is copied if its author is trusted: the owner for root records (lists of trusted keys), a
+  keeper for keep records (lists of expired points), a backup host (writer) for snapshots.
 - The copy is a valid repository at every moment. Root records are copied first, because all other
   objects refer to them. A snapshot is copied after its packs and the keep record that it names.
 - A keep record is copied as late as this order allows, so that points do not expire in the copy
   before newer points exist. But a keep record of removed packs is copied before the snapshots that
-  need these packs. Otherwise their absence would look like damage.
-- Packs that no snapshot names, and packs that the keeper removed, are not copied.
+  need these packs. Otherwise their absence would look like damage. Removed packs are not copied.
 - Key records (encrypted private keys) are copied only to a store that the caller passes.
 """
 
@@ -114,7 +113,7 @@ class _VaultCopy:
         self._existing = {stat.name: stat.size_bytes for stat in self._list_copy()}
         self._copy_roots()
         self._copy_documents()
-        # List the snapshots after reading them, so that the listing has every one of them.
+        # List the snapshots after reading them, so that the listing has all of them.
         for writer in self._histories:
             listed = self._vault.list(snapshot_prefix(writer))
             self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
