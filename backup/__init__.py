@@ -13,9 +13,10 @@
     repository = Repository.open(vault, keys, open_identity(created.identity_file))
     repository.restore(repository.resolve("latest"), folder / "restored")
 
-A vault contains encrypted backups. A backup host (writer) can only add to it. A custodian is a
-person that can decrypt it. The owner is the person that authorizes all others, with an offline key.
-FORMAT.md describes every stored byte. Packages, from low to high:
+A vault contains encrypted backups. A backup host (writer) can only add to it. A recovery point is
+one restorable backup. A custodian is a person that can decrypt it. The owner is the person that
+authorizes all others, with an offline key. FORMAT.md describes every stored byte. Packages, from
+low to high:
 
   format         records and packs as bytes
   stores         vaults, and stores of encrypted private keys: a directory, S3, memory

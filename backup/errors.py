@@ -33,7 +33,7 @@ class BackupError(Exception):
 
 
 class StoreUnavailable(BackupError):
-    """The store did not answer, or not correctly; a later call may succeed."""
+    """The store gave no answer or a wrong one; a later call may succeed."""
 
 
 class AlreadyThere(BackupError):
@@ -41,7 +41,7 @@ class AlreadyThere(BackupError):
 
 
 class Busy(BackupError):
-    """Another run backs up with the same cache, or restores into the folder."""
+    """Another run uses the same upload cache, or restores into the folder."""
 
     exit_code = 4
 

@@ -1,8 +1,9 @@
 """Findings of a check, with advice; at most a hundred of each kind.
 
-Anybody with the right to put objects can fill a store with junk. So if many findings are of the
-same kind, the first hundred are named and the others are only counted. The memory in use does not
-grow with the number of junk objects.
+A finding is a problem that a check of a vault (the store of the encrypted backups) reports. Anybody
+with the right to put objects can fill the vault with invalid objects. So if many findings are of
+the same kind, the first hundred are named and the others are only counted. The memory in use does
+not grow with the number of invalid objects.
 """
 
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ class Findings:
     def lost_pack(self, name: str, problem: str, what_to_do: str, *, depth: Depth) -> None:
         """Add an error for a pack that a recovery point needs.
 
-        Every such pack is named, because signed snapshots limit their number.
+        A pack is a container of backup content. Every lost pack is named: only packs that a signed
+        snapshot lists are needed, so their number is limited.
         """
         finding = _finding("error", name, problem, what_to_do, depth)
         self._found.setdefault((name, problem), finding)

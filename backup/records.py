@@ -1,5 +1,6 @@
 """Records that callers receive: progress, results, points, findings.
 
+- A recovery point (point) is one restorable backup of a backup set. A writer is a backup host.
 - Every record is frozen; every datetime is aware and UTC; every size is in bytes.
 - A path for people is path text (see FORMAT.md). Bytes that are not UTF-8, control characters and
   the percent sign are written as %XX. So the text is printable and can be converted back exactly.
@@ -44,7 +45,8 @@ class BackupResult:
     # The store had a recovery point under this host's name that this host did not make: the machine
     # was cloned or rolled back.
     has_foreign_point: bool
-    # After the last recovery point, somebody put invalid objects under names of snapshots.
+    # After the last recovery point, somebody put invalid objects under names of snapshots. A
+    # snapshot is the signed object that makes a recovery point exist.
     has_invalid_snapshots: bool
     is_store_damaged: bool  # the store lacks objects that this host put or saw: see `warnings`
     files: int
@@ -109,7 +111,7 @@ class RecoveryPoint:
     domain: str  # name of the key pair to which it is encrypted
     time: datetime  # time of the commit, by the writer's clock
     complete: bool  # the run ended and has read all paths
-    is_interim: bool  # committed during a run, so paths that were read later are missing
+    is_interim: bool  # committed before the end of a run; paths that were read later are missing
     bytes_new: int  # size of the packs that this recovery point added
     object_name: str
     sha256: str

@@ -4,7 +4,8 @@
     point = repository.resolve("latest")
     repository.restore(point, Path("/restored"))
 
-- Points are listed without a key. An identity (private key) decrypts details, entries and content.
+- Recovery points (restorable backups) are listed without a key. An identity (private key) decrypts
+  their details, entries and content.
 - Only signed records are trusted, and content is returned only if its keyed hash matches.
 - A restore never writes outside its target. It overwrites only files of an earlier attempt of the
   same restore. It names the paths that it could not restore. If content is damaged, it reads the
@@ -109,7 +110,7 @@ class Repository:
         """Return the problems that the last call of `points` found.
 
         Problems are by writer (backup host) and sequence number. Invalid objects that the writer
-        skipped are omitted, and so are snapshots that the owner does not trust.
+        skipped, and snapshots that the owner does not trust, are omitted.
         """
         return self._points.damaged
 
@@ -121,8 +122,8 @@ class Repository:
         With `with_expired`, expired points are included; packs that they need may be missing. The
         points of one writer are in the order of their sequence numbers, even if its clock was
         wrong. Points of several writers are in the order of time. For this order, a point that is
-        dated after the next point of its writer gets the time of that point. Damaged or forged
-        snapshots are omitted; see `damaged`.
+        dated after the next point of the same writer gets the time of that next point. Damaged or
+        forged snapshots are omitted; see `damaged`.
         """
         return self._points.read(set_name, with_expired=with_expired)
 
@@ -167,7 +168,6 @@ class Repository:
         a point is damaged.
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
-
         return Search(patterns).find_versions(
             [point for point in reversed(points) if point.domain in known],
             self._open_healing,

@@ -9,14 +9,15 @@
 - `opened(scratch)` prepares the source. All files that it creates are in `scratch`, and are removed
   when the block ends, even after an error. If `opened` raises `SourceFailed`, no path of the source
   can be read.
-- All changes that were complete before the moment `consistent_at` are in the content of the source.
+- The content of the source contains all changes that were complete before the moment
+  `consistent_at`.
 - `scan` yields each path once, in path order: component by component, compared as bytes. The root
   of the source is yielded first, as b"". A path that cannot be read is yielded as `Unread`, and the
   scan continues.
 - The content and extended attributes of a `Found` file are read before the next item is requested.
 - Paths that the source omits by its nature or settings are recorded in `left_out`. They do not make
-  a recovery point partial (incomplete). Paths that were deleted after they were listed and before
-  they were read do not make it partial either; they are only counted.
+  a recovery point (a restorable backup) partial, that is incomplete. Paths that were deleted after
+  they were listed and before they were read do not make it partial either; they are only counted.
 - A source changes no data, except data that exists only for the backup: see `on_committed`.
 
 To add a source, write one module with the `_methods`, and a test that ends in a restore.
@@ -108,7 +109,7 @@ class LeftOut:
 class Obstacle:
     """A problem that may prevent a complete backup.
 
-    If `prevents` is true, the backup would be incomplete. If not, the obstacle is a risk that an
+    If `prevents` is true, a backup would be incomplete. If not, the problem is a risk that an
     operator may accept.
     """
 
@@ -249,7 +250,8 @@ class OpenSource(ABC):
     def chunk_bytes(self, found: Found) -> int:
         """Return the average chunk size for the content, in bytes.
 
-        The size is small if many small parts of the content change.
+        A chunk is a piece of a file that is stored once, however often it occurs. The size is small
+        if many small parts of the content change.
         """
 
 

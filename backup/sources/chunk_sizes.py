@@ -1,12 +1,13 @@
 """Chunk sizes, chosen by the name of a file.
 
+- A chunk is a piece of a file. If a file changes, only the changed chunks are stored again.
 - In databases and dumps, many small parts change. With small chunks, few unchanged bytes are stored
   again. In other files, few parts change. With large chunks, a file needs few references to chunks.
 - Recordings and pictures are written once and never edited. They are cut every 4 MiB, without a
   search for chunk boundaries.
 """
 
-SMALL_FILE_BYTES = 64 * 1024  # a smaller file is one blob
+SMALL_FILE_BYTES = 64 * 1024  # a smaller file is stored as one chunk
 EDITED_CHUNK_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 MAX_CHUNK_BYTES = 4 * CHUNK_BYTES

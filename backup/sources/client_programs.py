@@ -4,15 +4,16 @@
   its arguments, which every user of the machine may read.
 - The output of a program is read as it arrives, and is not stored on a local disk.
 - A thread reads the error output, so the program never blocks on it. Only the beginning and the end
-  of the error output are kept, because some programs write a line per row.
-- Content is complete only if the program ended with success. The last `readinto` waits for its end.
-  If the end of a complete output is known (an end marker), the output must contain it too. Without
-  this check, a script that runs the program on another machine could hide a failure.
+  of the error output are kept, because some programs write a line for each row of a table.
+- Content is complete only if the program ended with success. The last `readinto` waits for the end
+  of the program. If the end of a complete output is known (an end marker), the output must contain
+  it too. Without this check, a script that runs the program on another machine could hide a
+  failure.
 - Only one line of the error output is shown, shortened and without secrets.
 - A program is killed at the end of the block that started it. If it writes no output for half an
   hour, its run ends with an error.
 - A program that receives backup content cannot read the file with the decryption key, if the kernel
-  can hide files.
+  can hide files (see `system.landlock`).
 """
 
 import fcntl
@@ -36,7 +37,7 @@ UNKNOWN_SIZE = 1 << 62  # size of content whose length is known only at its end
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may keep it open
+LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the errors; a child process may keep the pipe open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
 SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked
@@ -277,7 +278,8 @@ class ProgramOutput:
             self._check_end_marker()
         except ProgramFailed as error:
             self._on_failure(str(error))
-            # Raise the error of an unreadable file: the caller names the file and continues.
+            # Raise the same error as for an unreadable file, so that the caller reports the file
+            # and continues.
             raise OSError(str(error)) from error
 
     def _check_end_marker(self) -> None:

@@ -1,9 +1,9 @@
 """Database dumps: files that exist only as the output of a program.
 
-- Each dump is one file, streamed from its program. If a dump fails, it is named, and the remaining
-  dumps are tried. At the end, the source fails if any dump has failed.
-- The recovery point is consistent at the moment before the first dump started. Each dump shows its
-  database at its own, later moment.
+- Each dump is one file, streamed from its program. If a dump fails, it is reported, and the
+  remaining dumps are tried. At the end, the source fails if any dump has failed.
+- The recovery point (the restorable backup) is consistent at the moment before the first dump
+  started. Each dump shows its database at its own, later moment.
 - In the recovery point, a file belongs to the user that runs the backup, and only this user can
   read it.
 """
@@ -23,7 +23,7 @@ from backup.sources.client_programs import Command, ProgramFailed, ProgramOutput
 from backup.sources.output_completeness import EndMarker
 from backup.sources.synthetic_paths import synthetic_path
 
-_PLAIN = " !#$&'()+,;=@[]{}~^`"  # besides letters, digits, dot, dash and underscore
+_PLAIN = " !#$&'()+,;=@[]{}~^`"  # kept in names, besides letters, digits, dot, dash, underscore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Dump:
     file_name: str
     command: Command
     first: bytes = b""  # content of the file before the output of the program
-    ending: Callable[[], EndMarker] | None = None  # creates the check of the end, if it is known
+    ending: Callable[[], EndMarker] | None = None  # creates the check for an end marker
     missing: str = ""  # content that the dump lacks; if not empty, the recovery point is partial
 
 

@@ -2,10 +2,11 @@
 
 - The copy is made in one step. If the database is in WAL mode, writers continue during the copy. In
   rollback mode, they wait.
-- The recovery point is consistent at the moment before the copy started. It contains every
-  transaction that was committed before this moment.
+- The recovery point (the restorable backup) is consistent at the moment before the copy started. It
+  contains every transaction that was committed before this moment.
 - The copy is a complete database without -wal and -shm files, so a restore needs only one file.
-- The copy needs as much space in `scratch` as the database, and only this user can read it.
+- The copy is in `scratch`, a private folder of the run. It needs as much space as the database, and
+  only the user that runs the backup can read it.
 - For SQLite, a file of 0 bytes is an empty database. But such a file may also be left by a failed
   copy. An empty file is stored, and the recovery point counts as partial (incomplete).
 """
@@ -52,7 +53,7 @@ class SqliteSource(Source):
         try:
             size = self.path.stat().st_size
         except OSError:
-            return []  # the absence of the file is reported elsewhere
+            return []  # a run reports the missing file
         if not size:
             return [Obstacle(problem=f"{self.path}: {_EMPTY}")]
         try:
@@ -120,7 +121,8 @@ class _OpenSqlite(OpenSource):
             os.fsencode(self._original.name),
             status,
             None,
-            # Size and times of the file need not show a change, which may be in the -wal file.
+            # A change may be only in the -wal file, and then size and times of this file do not
+            # show it.
             always_read=True,
             size=self._copy.stat().st_size,
         )

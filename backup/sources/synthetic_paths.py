@@ -16,7 +16,8 @@ def synthetic_path(
 ) -> Found:
     """Return a path that belongs to the user of this process.
 
-    `vector` contains values that change with the content. Without it, the path is read in each run.
+    `vector` contains values that change with the content, so that a run can omit unchanged paths.
+    Without it, the path is read in each run.
     """
     return Found(
         path=path,

@@ -1,12 +1,14 @@
 """Targets of a restore: database servers and buckets, and their promises.
 
-The target of objects, a bucket, is in `targets.s3` and has its own promises.
+The promises below are those of database servers. The target for objects, a bucket, is in
+`targets.s3` and has its own promises.
 
     result = target.restore("crm", "crm", stream, replace=False)
     print(result.problems)
 
-- A dump is streamed from the repository into the client program of the server. It is never stored
-  on a local disk. Each blob is compared with its id before the program gets it.
+- A dump is streamed from the backup into the client program of the server. It is never stored on a
+  local disk. Each piece of it (blob) is compared with its id, a keyed hash, before it is sent to
+  the program.
 - If the database has content and `replace` is false, it is not changed, and an error is raised.
 - If the stream is interrupted, the program is killed before its input ends, so that it does not
   take a part of a dump for the whole dump. A database that was created for the restore is dropped.
@@ -75,7 +77,7 @@ class Target(ABC):
 
 
 def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
-    """Stream into a program; return its status, bytes sent and error lines.
+    """Send a stream to a program; return its status, bytes sent, error lines.
 
     If the stream raises an error, the program is killed before its input ends.
     """
@@ -85,7 +87,7 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
 
 def query(command: Command, stream: Stream) -> bytes:
-    """Stream into a program until it reads no more; return its output."""
+    """Send a stream to a program until it reads no more; return its output."""
     # The order of the two managers matters. The read of the thread ends only when the program has
     # ended. After an error, `run_program` first ends the program; then the pool waits.
     with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:

@@ -1,4 +1,4 @@
-"""MariaDB target: loads dumps and users with limited rights; replaces.
+"""MariaDB target: loads dumps and users; replaces or moves databases.
 
 - A missing database is created. The first statement of the dump sets its character set.
 - MariaDB cannot rename a database. With `replace`, the existing database is dropped before the
@@ -74,7 +74,7 @@ class MariadbTarget(Target):
     def plan_obstacle(self, database: str, names: Sequence[str], stream: Stream) -> str:
         """Return why a dump cannot replace a database, or "".
 
-        `names` are the database names for data that is set aside. The whole dump is read.
+        `names` are the database names under which data is set aside. The whole dump is read.
         """
         with self._connected("reading", database) as programs:
             if reason := mariadb_move.server_obstacle(programs, dump_version(stream)):
@@ -134,8 +134,9 @@ class MariadbTarget(Target):
             code = DumpCode()
             with limited_account(programs, [database], ALL_RIGHTS, purpose=name) as limited:
                 result = _load(limited, database, lambda: code.loadable(stream))
-                # Read the content while its definer exists: for a view without its definer, the
-                # server writes the name of the database into the text.
+                # Read the content while the limited account, its definer, exists. Without the
+                # definer of a view, the server writes the name of the database into the text of the
+                # view.
                 loaded = mariadb_move.read_content(programs, database)
             if reason := self._code_obstacle(programs, name, code):
                 raise TargetFailed(f"database {name}: {reason}")

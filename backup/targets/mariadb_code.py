@@ -127,9 +127,9 @@ def drop_code(
     *,
     only_unchanged: bool,
 ) -> None:
-    """Drop the stored code that is listed.
+    """Drop the stored code that is in `code` and is listed.
 
-    With `only_unchanged`, keep code whose text differs from `code`.
+    With `only_unchanged`, keep an object if its text differs from the text in `code`.
     """
     known = {(item.kind, item.name): item.tail for item in code}
     present = [(kind, name, definer) for kind, name, definer in listed if (kind, name) in known]
@@ -151,7 +151,8 @@ def create_code(
 ) -> None:
     """Create the stored code that is not listed.
 
-    A view or trigger may need another one. So the creation is repeated while it makes progress.
+    A view or trigger may need another object of the list. So the creation is repeated while each
+    repetition creates at least one more object.
     """
     expected = {(item.kind, item.name, str(item.definer)): item for item in code}
     missing = [key for key in expected if key not in listed]

@@ -1,9 +1,10 @@
 """Stored code in a MariaDB dump: its definers, and obstacles to a load.
 
-- Views, triggers, routines and events run with the rights of their definer. `DumpCode.loadable`
-  replaces each definer by the account that loads the dump, and records the definer of the dump.
-- This replacement is not a protection against a hostile dump. The limited rights of the account are
-  the protection: if a definer is not found here, the server refuses the load.
+- Views, triggers, routines and events run with the rights of an account, their definer.
+  `DumpCode.loadable` replaces each definer by the account that loads the dump, and records the
+  original definer.
+- This replacement is not a protection against a hostile dump. The limited rights of the loading
+  account are the protection: if this module does not find a definer, the server refuses the load.
 - Only the forms that `mariadb-dump` writes at the start of a line are found. A row cannot imitate
   them, because `mariadb-dump` escapes the line breaks in values.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from backup.targets import Stream
 
-_HEAD_BYTES = 64 * 1024  # of a dump, in which the version of the server is searched
+_HEAD_BYTES = 64 * 1024  # start of a dump, in which the server's version is searched
 _WINDOW = 4096  # longer than the clause of a definer and the names after it
 _VERSION = re.compile(r"(\d+)\.(\d+)\.\d+")
 _DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)

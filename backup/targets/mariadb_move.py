@@ -1,11 +1,11 @@
 """Move of a MariaDB database's content to another name; obstacles.
 
-MariaDB cannot rename a database. So all tables are moved in one statement, and stored code is
-created again. The caller stores a description of the content before the move. If the move is
-interrupted, it is repeated with this description.
+MariaDB cannot rename a database. So all tables are moved in one statement, and stored code (views,
+triggers, routines and events) is created again. The caller stores a description of the content
+before the move. If the move is interrupted, it is repeated with this description.
 
-- A recovery sets the existing database aside under another name. There it has no stored code, so
-  that no event and no trigger changes it.
+- A recovery sets the existing database aside: it moves the content to another name. Under this
+  name, the database has no stored code, so that no event and no trigger changes it.
 - Grants refer to the name of a database. So they remain with the old name.
 """
 

@@ -1,4 +1,4 @@
-"""PostgreSQL target: loads dumps; renames the old database until the end.
+"""PostgreSQL target: loads dumps; keeps the old database until the end.
 
 - A missing database is created with the encoding, locale, settings and grants of the dump. If its
   name differs from the name of the dumped database, it gets the defaults of the server.
@@ -9,7 +9,7 @@
 - The error output of `pg_restore` quotes data, which may look like error messages. The number of
   refused statements is the count in the last line of `pg_restore` or the number of its error lines,
   whichever is higher.
-- `psql` gets only statements about roles and tablespaces, and runs no command of its own.
+- Only statements about roles and tablespaces are sent to `psql`, and it runs no command of its own.
 """
 
 import re
@@ -91,7 +91,7 @@ class PostgresqlTarget(Target):
         return ""
 
     def database_id(self, database: str) -> str:
-        """Return the oid of a database, which a rename keeps, or ""."""
+        """Return the oid of a database, which a rename does not change, or ""."""
         with _translated("reading", database):
             sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
             return self._server.value(sql)

@@ -1,4 +1,4 @@
-"""S3 bucket target: adds versions of objects, and removes exactly these.
+"""S3 bucket target: adds versions of objects; removes the added versions.
 
     target = BucketTarget(options)
     target.refuse_unsafe("calls/")

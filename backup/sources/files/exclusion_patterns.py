@@ -31,7 +31,7 @@ class _Pattern:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rules:
-    """Consecutive patterns that all exclude or all include, as expressions."""
+    """Consecutive patterns that all exclude or all include, as regexes."""
 
     is_negated: bool
     names: re.Pattern[str] | None

@@ -9,7 +9,7 @@ MOST_ATTRIBUTE_BYTES = 256 * 1024
 def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
     """Return the attributes, sorted by name, and whether they are complete.
 
-    They are incomplete if an attribute cannot be read, or if all have more than 256 KiB.
+    They are incomplete if an attribute cannot be read, or if all together have more than 256 KiB.
     """
     try:
         names = os.listxattr(descriptor)

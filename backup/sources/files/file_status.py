@@ -116,7 +116,10 @@ def change_vector(status: os.stat_result, ignore_inode: bool, size: int | None =
 
 @lru_cache(maxsize=4096)
 def user_name(uid: int) -> str:
-    """Return the name of a user as path text, or "" if it is unknown."""
+    """Return the name of a user as path text, or "" if it is unknown.
+
+    Path text is the notation of names in the backup: bytes that are not UTF-8 are written as %XX.
+    """
     try:
         return to_path_text(os.fsencode(pwd.getpwuid(uid).pw_name))
     except KeyError:
@@ -125,7 +128,7 @@ def user_name(uid: int) -> str:
 
 @lru_cache(maxsize=4096)
 def group_name(gid: int) -> str:
-    """Return the name of a group as path text, or "" if it is unknown."""
+    """Return the name of a group as path text (see `user_name`), or ""."""
     try:
         return to_path_text(os.fsencode(grp.getgrgid(gid).gr_name))
     except KeyError:

@@ -1,4 +1,4 @@
-"""File source walk: finds paths, skips mounts and sockets, reads files.
+"""Walk of a file source: finds paths, omits mounts, reads files.
 
 - The rules of the walk are in `files_source`.
 - Paths are yielded in order. Each step of the walk opens one name in an open folder.
@@ -49,7 +49,7 @@ class _Folder:
 
 
 class OpenFiles(OpenSource):
-    """Open file source: yields its paths, and reads the file yielded last."""
+    """A file source while it is open; reads the file that it yielded last."""
 
     def __init__(self, source: "FilesSource", consistent_at: datetime, scratch: Path) -> None:
         super().__init__(source.name, consistent_at)
@@ -226,7 +226,7 @@ class OpenFiles(OpenSource):
         return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
 
     def _read_files(self, walk: _Folder, prefix: bytes) -> Iterator[ReadFile]:
-        """Read the next files of a folder, up to a name that must be examined."""
+        """Read the next small files of a folder, up to a name of another kind."""
         opened = self._ahead.files
         # Function calls are avoided here, because this loop runs once per small file.
         while walk.position < len(walk.names):
@@ -301,7 +301,8 @@ class OpenFiles(OpenSource):
             raise
 
     def _is_replaced(self, found: Found, opened: os.stat_result) -> bool:
-        # Editors write a new file and rename it. The new file is read, and reported as replaced.
+        # Editors write a new file and rename it to the old name. Then the new file is read, and
+        # reported as replaced.
         return (
             found.vector is not None and not self._ignore_inode and opened.st_ino != found.vector[0]
         )

@@ -1,21 +1,21 @@
 """File source: a folder with all paths below it, or one file; settings.
 
-- Each step of the walk is one name in an open folder, and no symbolic link is followed. So nobody
-  can redirect the walk while it runs, and no path is too long for the kernel.
+- Each step of the walk opens one name in an open folder, and no symbolic link is followed. So
+  nobody can redirect the walk while it runs, and no path is too long for the kernel.
 - A file is opened without blocking, and checked to be a file. So a fifo that replaced a file does
   not block the walk.
 - Sockets are omitted and recorded, because a socket is useless without its process. Devices and
   fifos are stored as devices and fifos.
-- The recovery point is consistent at the start of the walk; it may contain later changes. If a file
-  changes or is replaced while it is read, it is stored as it was read, and reported. If a file was
-  listed and is deleted before it is read, it is only counted.
+- The recovery point (the restorable backup) is consistent at the start of the walk; it may contain
+  later changes. If a file changes or is replaced while it is read, it is stored as it was read, and
+  reported. If a file was listed and is deleted before it is read, it is only counted.
 - `exclude` contains patterns (see `exclusion_patterns`). An excluded folder is not entered.
 - If `one_file_system` is true, mount points below the root are recorded and not entered.
 - `not_entered` names folders of the backup itself. They are recorded and not entered, wherever they
   are below the root. Otherwise each nightly backup would store the previous backup again.
 - `own_files` names files that the backup itself writes in each run. They are omitted, and so is
-  every name in the same folder that begins with the name of such a file. Own files outside of the
-  source have no effect.
+  every name in the same folder that begins with the name of one of them. Files outside of the
+  source have no effect here.
 - `ignore_inode` is for network mounts that assign new inode numbers at each mount. With it, only
   size, times, mode and owner indicate a change, and each name of a file with several names is
   stored as a separate file.

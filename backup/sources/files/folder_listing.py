@@ -18,7 +18,7 @@ BLOCK_NAMES = 512  # names that are read at once
 
 
 class LoadedFiles:
-    """Those of the names in memory that are files, not folders or links."""
+    """Names in memory that are files, not folders or links."""
 
     def __init__(self) -> None:
         self.names: frozenset[bytes] = frozenset()
@@ -110,7 +110,7 @@ _NONE: Set[bytes] = frozenset()
 def list_names(
     folder: int, own_prefixes: tuple[bytes, ...], scratch: Path, *, with_files: bool
 ) -> tuple[Sequence[bytes], Container[bytes]]:
-    """Return the sorted names in an open folder, without those of own files.
+    """Return the sorted names in an open folder, except `own_prefixes`.
 
     Names that begin with one of `own_prefixes` are omitted: they are files of the backup itself. If
     `with_files` is true, also return the names that are files according to the folder's listing.
@@ -158,7 +158,7 @@ def own_name_prefixes(files: Sequence[Path], root: Path) -> dict[bytes, tuple[by
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # Use the information in the folder's listing, because other kinds must not be opened.
+    # Use the kind in the folder's listing: a path that is not a file must not be opened.
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:

@@ -2,8 +2,8 @@
 
 If files that are not in the page cache are read one after the other, each read waits for the disk.
 If many files are opened first, and the system is advised to read them, the disk reads them in
-parallel. For content in the page cache, the advice only costs time. So it is given only if this
-thread has read from a disk since the last call.
+parallel. For content in the page cache, the advice only costs time. So the files are opened with
+this advice only if this thread has read from a disk since the last call.
 """
 
 import os
@@ -27,7 +27,7 @@ def advise_read(descriptor: int, count: int) -> None:
 
 
 class OpenPrefetch:
-    """The next files of one folder; the caller closes a file that it takes."""
+    """Open files of one folder; the caller closes those that it removes."""
 
     def __init__(self) -> None:
         self.files: list[tuple[bytes, int]] = []  # (name, descriptor), in reverse order
@@ -53,6 +53,6 @@ class OpenPrefetch:
         return self._read_from_disk > before
 
     def close(self) -> None:
-        """Close the files that were not taken."""
+        """Close the files that the caller did not remove from `files`."""
         while self.files:
             os.close(self.files.pop()[1])

@@ -8,7 +8,7 @@
 - A transaction shows a consistent state of InnoDB tables only. Each other table is dumped in its
   state at the time of its own dump. `obstacles` names these tables.
 - System-versioned tables are dumped with their history. If `mariadb-dump` cannot dump the history,
-  the recovery point is partial and names it as missing.
+  the recovery point (the restorable backup) is partial and names the history as missing.
 - A dump that was cut off between two statements would load without an error. So each dump must end
   with the last line that `mariadb-dump` writes.
 - `mariadb-dump` supports MySQL servers from 5.7 on. It writes generated columns and roles in a form
@@ -55,7 +55,7 @@ _DUMP_OPTIONS = (
     "--max-allowed-packet=1G",
 )
 _HISTORY = "--dump-history"
-# Without this option, the dump of MySQL's program sets the GTID state of the server that loads it.
+# Without this option, a dump of MySQL's program sets the GTID state of the server that loads it.
 _NO_GTID = "--set-gtid-purged=OFF"
 _OLDEST_MYSQL = (5, 7)
 _FIRST_WITH_ROLES = (8, 0)

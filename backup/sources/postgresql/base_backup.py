@@ -4,8 +4,9 @@
   contains the WAL (write-ahead log) that it needs. So a restored base starts without an archive, in
   the state at the end of the base backup.
 - `wal` is the folder into which the server archives its WAL (`archive_command` or `pg_receivewal`).
-  If it is set, a recovery point contains the WAL from the previous base to the newest segment. A
-  restore can reach any moment between the two.
+  If it is set, a recovery point (a restorable backup) contains the WAL from the previous base to
+  the newest segment (file of the WAL). A restore can reach any moment from the end of the previous
+  base to the end of this segment.
 - After a recovery point with a new base was committed, segments before this base are removed from
   the folder, if the recovery point contains them. While base backups fail, the folder grows.
 - A server with tablespaces is refused, because pg_basebackup can write only one tablespace to a

@@ -1,9 +1,9 @@
 """PostgreSQL source: each database of a server as a dump, `NAME.dump`.
 
-- A dump is streamed from `pg_dump -Fc --compress=0` and never stored on a local disk. It is not
-  compressed, because the archiver deduplicates and compresses uncompressed content better.
-- Roles and tablespaces are in `globals.sql`, from `pg_dumpall --globals-only`. It contains the
-  passwords of roles only with `role_passwords`, which needs a superuser.
+- A dump is streamed from `pg_dump -Fc --compress=0` and never stored on a local disk. `pg_dump`
+  does not compress it, because the backup deduplicates and compresses uncompressed content better.
+- Roles and tablespaces are in `globals.sql`, from `pg_dumpall --globals-only`. The file contains
+  the passwords of roles only with `role_passwords`, which needs a superuser.
 - The role needs CONNECT and `pg_read_all_data`, and BYPASSRLS if tables have row security. If a
   right is missing, the dump that needs it fails.
 - A dump waits ten minutes for a lock, then fails, so that a forgotten session does not block a
@@ -110,7 +110,7 @@ class PostgresqlSource(Source):
         if not names:
             existing = self.server.column(
                 "SELECT datname FROM pg_database WHERE datallowconn"
-                # Users have created all other templates.
+                # All other templates were created by users, and are included.
                 " AND datname NOT IN ('template0', 'template1')"
             )
             names = [name for name in existing if name not in self.exclude_databases]

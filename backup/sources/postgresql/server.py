@@ -41,7 +41,10 @@ class PostgresqlServer:
     hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
 
     def require_restrict(self) -> None:
-        """Raise `ProgramFailed` if psql lacks `\\restrict`, which blocks commands."""
+        """Raise `ProgramFailed` if psql lacks `\\restrict`.
+
+        With `\\restrict`, psql refuses commands of its own that are in a dump.
+        """
         path = self._program("psql")
         helps = program_output(self._command(path, ["--help=commands"], "postgres"))
         if b"\\restrict" not in helps:
@@ -63,7 +66,7 @@ class PostgresqlServer:
         Raise `ProgramFailed` with the server's error.
         """
         options = ["-X", "-A", "-t", "-q", "-w", "-0", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        # In a cluster without an encoding, a name may be invalid UTF-8.
+        # In a cluster with the encoding SQL_ASCII, a name may be invalid UTF-8.
         answer = program_output(self._command(self._program("psql"), options, database)).decode(
             "utf-8", "replace"
         )

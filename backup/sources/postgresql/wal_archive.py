@@ -4,11 +4,11 @@
   backup set of its own. A second set has a `postgresql_base` source with the same folder. The
   `postgresql_base` source prunes the folder; this source never does.
 - The source first makes the server finish its current WAL segment (`pg_switch_wal`), and waits up
-  to a minute until the segment is archived. The recovery point is consistent at the moment of this
-  call.
+  to a minute until the segment is archived. The recovery point (the restorable backup) is
+  consistent at the moment of this call.
 - If the server does not answer, or the segment is not archived, the existing segments are stored,
-  because they may be the newest data of a crashed server. The recovery point is then partial, and
-  names the newest changes as missing.
+  because they may be the newest data of a crashed server. The recovery point is then partial
+  (incomplete), and names the newest changes as missing.
 - The role needs EXECUTE on pg_switch_wal().
 """
 

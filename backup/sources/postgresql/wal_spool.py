@@ -42,11 +42,11 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WalSpool:
-    """The folder, from the scan of a source until the recovery point exists."""
+    """Folder of archived segments during the backup run of one source."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Files that the recovery point contains completely, with their status.
+        # Files that the recovery point (the new backup) contains completely, with their status.
         self._delivered: dict[str, _Vector] = {}
         self._segment_bytes = 0
 

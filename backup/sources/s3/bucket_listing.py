@@ -90,7 +90,8 @@ class BucketListing:
     def _is_taken(self, path: bytes) -> bool:
         """Return whether an object or a folder has a path.
 
-        No path may be yielded twice, because no reader accepts a manifest with a path twice.
+        No path may be yielded twice, because no reader accepts a manifest (the list of all paths of
+        a backup) with a path twice.
         """
         sql = "SELECT 1 FROM objects WHERE path = ? OR path >= ? AND path < ?"
         below = path + _SEPARATOR

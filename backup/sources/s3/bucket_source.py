@@ -6,7 +6,7 @@
   never mixes two objects: an interrupted read continues only if the object is still the same.
 - Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`. The
   key is stored too if the path differs from it; see `bucket_listing`.
-- An object that this identity may not read, or that is archived, is named, and the source
+- An object that this identity may not read, or that is archived, is reported, and the source
   continues. If the bucket stops answering, or 100 pages of its listing contain no new object, the
   source fails.
 - An answer without the properties of an object is not from S3, and is not used.
@@ -310,7 +310,8 @@ class _Body:
 
 
 def _folder(path: bytes) -> Found:
-    # No store records the time of a folder. A constant time keeps manifest pages unchanged.
+    # No store records the time of a folder. With a constant time, the pages of the backup that list
+    # folders do not change from run to run.
     return synthetic_path(path, kind="directory", modified_ns=0, vector=(0,))
 
 

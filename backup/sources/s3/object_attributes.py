@@ -1,4 +1,4 @@
-"""Properties of S3 objects as extended attributes, and back; their keys.
+"""Properties and keys of S3 objects as extended attributes, and back.
 
 The attributes have names that begin with `user.s3.`.
 
@@ -76,7 +76,7 @@ def version_of(attributes: Attributes) -> str:
 
 
 def folder_of(prefix: str) -> str:
-    """Return the part of a prefix, up to its last slash, that paths omit."""
+    """Return the part of a prefix up to its last slash, which paths omit."""
     return prefix[: prefix.rfind("/") + 1]
 
 
