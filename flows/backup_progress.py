@@ -25,7 +25,7 @@ _ALL_BUT_DONE = 99.0  # the largest percentage that is shown before the end of t
 
 
 class ProgressShown:
-    """A receiver of progress reports that shows the newest one."""
+    """A receiver of progress reports; shows the newest report in Prefect."""
 
     def __init__(self, set_name: str, files_expected: int, every_seconds: float) -> None:
         self._key = "backup-" + re.sub("[^a-z0-9]+", "-", set_name.lower()).strip("-")

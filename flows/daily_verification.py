@@ -1,4 +1,4 @@
-"""Flow that verifies the vault's history, or every byte, without a key.
+"""Flow that verifies the vault without a key: its history, or every byte.
 
 The vault is the store of the encrypted backups. The witness, a file on this host, has the newest
 sequence number of each backup host at the last verification.

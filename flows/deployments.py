@@ -1,18 +1,20 @@
-"""Deployments of a role: schedules, also the watchdog's; no overlaps.
+"""Prefect deployments of a role of `serve`: schedules without overlaps.
 
-The module runs as a process with the arguments CONFIG PARENT [ROLE]. The role is the part of the
-scheduled work that this process does. A set is a backup set, and the ledger is the database that
-records each backup.
+The module runs as a process with the arguments CONFIG PARENT [ROLE]. PARENT is the process id of
+`standfast serve`. The role is the part of the scheduled work that this process does. A set is a
+backup set. The ledger is the database that records each backup. The watchdog is a flow that finds
+work that stopped without a message.
 
 Rules
-- Each set has its own deployment, with its own schedule and display. Two runs of one deployment
-  never overlap: the later one is cancelled.
+- Each set has its own deployment, with its own schedule and its own row in Prefect's user
+  interface. Two runs of one deployment never overlap: the later one is cancelled.
 - A backup that was missed while nothing ran is started once, when this process starts. The ledger
   decides which backups were missed: Prefect knows only the runs that it scheduled.
 - The vault (the encrypted backups) is verified without a private key each day, if this host can
   read it.
 - If several hosts share one Prefect (a site), workers take the runs from a work pool (`site.py`). A
-  run for any host has no path of a configuration: the worker uses the configuration of its host.
+  run that any host may take has no path of a configuration: the worker uses the configuration of
+  its host.
 - Unattended drills (test restores) are scheduled only if `drills.identity` is set. A retention run
   is scheduled only if `backup.keeping.schedule` is set, because the keeper, which expires backups,
   may be another machine.
@@ -59,7 +61,7 @@ from standfast.usecases.drills.surprise_drill import LOOK_MINUTES
 WATCH_SCHEDULE = "*/10 * * * *"
 
 _PARENT_SECONDS = 1.0
-_SHARED = "site"  # the host in names of runs that any host may take
+_SHARED = "site"  # takes the place of the host in names of runs for any host
 _ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
@@ -139,7 +141,8 @@ class _Deployments:
             schedules=[Cron(at[0], timezone=at[1])] if at else [],
             parameters={"config": "" if shared_queue else self.path, **parameters},
             concurrency_limit=_ONE_AT_A_TIME if at else None,
-            # A path to the file would put `flows/` itself first on the module path.
+            # With the path of the file as the entry point, Python would search for modules first in
+            # `flows/`.
             entrypoint_type=EntrypointType.MODULE_PATH,
             work_pool_name=site.POOL if is_site else None,
             work_queue_name=(shared_queue or site.host_queue(self.config)) if is_site else None,
@@ -214,7 +217,7 @@ def main(config: str, parent: str, role_name: str | None = None) -> int:
             missed_backups(installation) if role.backs_up else {},
         ),
     )
-    os.environ[VARIABLE] = config  # for the runs of a shared queue
+    os.environ[VARIABLE] = config  # the runs of a shared queue read it
     registered = deployments(Path(config), settings, role)
     asyncio.run(run_by_schedule(settings, registered, missed, role))
     return os.EX_OK

@@ -1,7 +1,9 @@
 """Flows of unattended drills: of one set, of a service, by surprise.
 
-A drill is a test restore. The flows use the configured identity, the private key that opens the
-backups. A surprise drill restores a random service at a random moment, from a recorded seed.
+A drill is a test restore. A service is something that the organisation offers, such as telephony,
+with the backup sets that it needs. The flows use the configured identity, the private key that
+opens the backups. A surprise drill restores a random service at a random moment; both are derived
+from a recorded seed.
 """
 
 from prefect import flow, task
@@ -22,7 +24,7 @@ from standfast.usecases.drills.surprise_drill import drill_by_surprise
     validate_parameters=False,
 )
 def restore_drill(config: str, set_name: str, compares: bool = False) -> State[None]:
-    """Drill one set with the identity of `drills.identity`.
+    """Drill one backup set with the identity of `drills.identity`.
 
     With `compares`, the restored data is compared with the live source, which must not change
     meanwhile.

@@ -3,9 +3,9 @@
 Prefect may store in clear every text that it receives.
 
 Rules
-- The texts of Standfast's own errors contain nothing secret or personal, so that Prefect may store
-  them. Of any other exception, only the class is passed on, because the text may contain a path, an
-  account or a token.
+- The texts of Standfast's own errors contain nothing secret or personal, so Prefect may store them.
+  Of any other exception, only the name of its class is passed on, because its text may contain a
+  path, an account or a token.
 - The exception that reaches Prefect is a new one, without a chain to the original exception.
 """
 
@@ -35,7 +35,9 @@ def in_installation(
 ) -> T:
     """Run `work` in the installation of `config`; raise only `FlowFailed`.
 
-    If `config` is empty, the installation of this worker is used (`STANDFAST_CONFIG`).
+    If `config` is empty, the installation is the one that `STANDFAST_CONFIG` names in the
+    environment of this Prefect worker. Without `needs_ledger`, the work can begin even if the
+    ledger (the database) is unavailable.
     """
     leaving = FlowFailed
     try:

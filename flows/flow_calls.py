@@ -1,11 +1,12 @@
-"""Calls of flows in this process by the demo, with their results.
+"""Calls of flows in this process, by `serve` and the demo.
 
 Rules
 - The process uses one Prefect server, chosen before Prefect is imported (`use_server`).
-- The heartbeat of the flow is off, because it would delay each call by a second. It is not needed:
-  the flow runs in the caller's process.
+- The heartbeat of the flow is off, because it would delay each call by a second. It is not needed,
+  because the flow runs in the caller's process.
 - Logs of flows go to Prefect and not to the terminal, which belongs to the caller.
-- A failed flow raises `FlowFailed` with the text in Prefect, which may be shown anywhere.
+- If a flow fails, `FlowFailed` is raised with the message that Prefect shows. This message contains
+  nothing secret.
 """
 
 import os
@@ -68,7 +69,8 @@ def _call(wrapped: Any, *parameters: object) -> None:
         try:
             state = wrapped(*parameters, return_state=True)
         except Exception as error:
-            # The flow itself raises nothing; this is an error of Prefect with any text.
+            # The flow itself raises nothing. This is an error of Prefect, and its text may contain
+            # a secret.
             problem = f"the flow {wrapped.name} could not be run: {type(error).__name__}"
         else:
             problem = "" if state.is_completed() else f"the flow {wrapped.name}: {state.message}"

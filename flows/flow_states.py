@@ -55,7 +55,7 @@ def run_to_state(
 
 
 def as_flow(state: State[Any]) -> State[None]:
-    """Return the flow's state: the state of its only task.
+    """Return the state of a flow with one task: the state of this task.
 
     By default, Prefect would show "1/1 states failed" for a failed task.
     """

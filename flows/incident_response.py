@@ -1,7 +1,7 @@
 """Flow that runs one incident until it needs a person or ends.
 
-Changes of single accounts are not tasks of Prefect: the ledger (the database of the installation)
-records each change, and a task would add milliseconds to each change.
+A change of a single account is not a task of Prefect. The ledger (the database of the installation)
+records each change, and a task would add milliseconds to it.
 """
 
 from prefect import flow

@@ -3,7 +3,7 @@
 A response executes the steps of one incident.
 
 Rules
-- The Prefect server is queried for at most half a second; if it does not answer, the response runs
+- The Prefect server is queried for at most half a second. If it does not answer, the response runs
   without Prefect.
 - Prefect may die after it answered and before the flow begins. A flow that has not begun its work
   in time is abandoned permanently, and the response runs without Prefect. A `ResponseClaim` decides

@@ -1,4 +1,4 @@
-"""Flow of one nightly backup: retries, restarts, an earlier success.
+"""Flow of one nightly backup: retries, and restarts after a crash.
 
 The run is retried, with growing pauses, only if the store of the backups does not answer. If
 another backup of the set is in progress, the run ends in the state "Under way", which is not a
@@ -53,7 +53,10 @@ def _first_start() -> datetime | None:
 
 @task(name="back-up", task_run_name="back up {set_name}", persist_result=False)
 def back_up(config: str, set_name: str, first_start: datetime | None) -> State[None]:
-    """Make one recovery point, unless a run since `first_start` made it."""
+    """Make one recovery point (backup), unless an earlier start made it.
+
+    `first_start` is the time of the first start if Prefect restarted the run, otherwise None.
+    """
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         if first_start and (earlier := _earlier_success(installation, set_name, first_start)):
@@ -81,4 +84,4 @@ def _earlier_success(
     try:
         return good_run_since(installation, set_name, since)
     except StandfastError:
-        return None  # a second backup does no harm
+        return None  # unknown; a second backup does no harm

@@ -5,15 +5,17 @@
 Rules
 - The server's telemetry is off, its home is the private folder `serve.prefect_home`, and it listens
   on loopback.
-- The server requires a secret from its clients, because a client that can change a deployment can
-  run any command as this user. Every user of the host, and even web pages in a browser on the host,
-  can connect to loopback.
-- The server receives none of the secrets of `serve`, because it needs none.
+- The server requires a secret from its clients. Every user of the host, and even web pages in a
+  browser on the host, can connect to loopback. A client that can change a deployment can run any
+  command as the user of the server.
+- The environment of the server contains none of the secrets of `standfast serve`, because it needs
+  none.
 - No client of this program starts another server: a client uses this server, or fails at once.
-- If `serve` is killed, its server continues, and the next `serve` finds it by a note in the
-  server's home. If that server does not answer, it is ended, because otherwise two servers might
-  use the same database. The new server uses the old address, which running flows and people use,
-  unless another program listens there.
+- If `standfast serve` is killed, its server continues, and the next `serve` finds it by a note in
+  the server's home. If the found server does not answer, it is ended, because otherwise two servers
+  might use the same database. The new server uses the address of the ended server, because running
+  flows and people use this address. If another program listens there, the new server uses another
+  port.
 - Other users of the host can listen on loopback too. Therefore an answer is accepted only if a
   process of this user listens at the address.
 - A server is ended with its process group, and in the end with SIGKILL, because it may ignore other
@@ -93,7 +95,7 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
         "PREFECT_CLIENT_MAX_RETRIES": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; silent runs count as crashed
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; silent runs are marked crashed
         **({_OF_SERVER: secret, _OF_CLIENT: secret} if secret else {}),
     }
 
@@ -123,14 +125,14 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 def find(home: Path) -> PrefectServer | None:
     """Return the running server of an earlier `serve`, or None."""
     server = _noted_server(home)
-    if not server or not server.secret:  # an older Standfast started it without a secret
+    if not server or not server.secret:  # an older version started it without a secret
         return None
     is_there = is_healthy(server.url, SLOW_ANSWER_SECONDS) and _is_own(server.url)
     return server if is_there else None
 
 
 def _noted_server(home: Path) -> PrefectServer | None:
-    """Return the server in the note if its process lives, even if it hangs."""
+    """Return the server in the note if its process runs, even if it hangs."""
     server = _read_note(home)
     return server if server and _is_at_home(server.pid, home) else None
 

@@ -4,7 +4,7 @@ Rules
 - The supervision runs in its own thread; the loop of `serve` only calls `is_available`, which
   queries the server for at most half a second.
 - Prefect's server, or the process that runs flows, is restarted with growing delays if it died. The
-  thread does nothing else: it runs no incident, and waits for no flow.
+  thread does nothing else: it runs no incident, and does not wait for flows.
 - If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
   not stop backups silently. Even if Prefect runs, a missed backup is started once without Prefect,
   because Prefect skips runs if the clock was ahead for a while.
@@ -37,8 +37,8 @@ from standfast.errors import StandfastError
 LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
-PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-WARM_SECONDS = 30.0  # time limit of the first call; after a longer one, a later call may be slow
+PATIENCE_SECONDS = 240.0  # then backups run without Prefect; its first start takes a minute
+WARM_SECONDS = 30.0  # time limit of the first flow call; after it, the next call may be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -123,7 +123,7 @@ class PrefectSupervisor:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Return why Prefect does not start; only the class if unexpected."""
+        """Return why Prefect does not start; for other errors, only the class."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:
@@ -174,7 +174,7 @@ class PrefectSupervisor:
     def _warm(self, server: PrefectServer) -> None:
         """Load the code that a response needs, before the first response."""
         self._load(server)
-        # In another thread: it may hang for long if the server dies.
+        # In another thread, because the call may hang for long if the server dies.
         call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
         call.start()
         call.join(WARM_SECONDS)

@@ -1,6 +1,7 @@
 """Flow of the keeper: one retention run of the repository.
 
-The keeper is the machine with the key that lets recovery points expire.
+The keeper is the machine with the key that permits the expiry of recovery points (restorable
+backups). A pack is a container of backup content.
 """
 
 from prefect import flow, task

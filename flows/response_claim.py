@@ -2,9 +2,9 @@
 
 A response executes the steps of one incident, in a Prefect flow if possible. If the flow does not
 begin in time, its caller does the work, and a flow that begins later is rejected. A lock ensures
-that only one of them gets the claim. A flow is identified by the thread that calls it and not by
-its incident, because a delayed flow may begin while a later call for the same incident is in
-progress.
+that only the flow or only its caller gets the claim. A flow is identified by the thread that calls
+it and not by its incident, because a delayed flow may begin while a later call for the same
+incident is in progress.
 """
 
 import threading
@@ -16,7 +16,7 @@ from standfast.errors import Unavailable
 
 
 class ResponseClaim:
-    """The decision whether a flow or its caller does the work."""
+    """Decision whether a flow or its caller does the work; made once."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -34,7 +34,7 @@ class ResponseClaim:
         return self._is_flow
 
     def end(self) -> None:
-        """Record that the flow's work has ended, or that the flow has ended."""
+        """Record that the flow has ended, with or without doing the work."""
         self._ended.set()
         self._changed.set()
 
@@ -65,9 +65,10 @@ def calling_flow(claim: ResponseClaim) -> Iterator[None]:
 
 @contextmanager
 def claimed_response(incident: str) -> Iterator[None]:
-    """Begin the work of an incident's flow; `Unavailable` if it is too late.
+    """Begin the work of an incident's flow, or raise `Unavailable`.
 
-    If this process did not call the flow (`calling_flow`), nothing is claimed.
+    `Unavailable` means that the caller of the flow does the work already. If this process did not
+    call the flow (`calling_flow`), nothing is claimed.
     """
     claim = _call.get()
     if claim is None:

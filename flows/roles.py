@@ -28,9 +28,9 @@ class Role:
     """The work of one process of `standfast serve`."""
 
     way: str  # name of this kind of process in the ledger (the database)
-    backs_up: bool = False  # schedules nightly backups and catches them up
+    backs_up: bool = False  # schedules nightly backups and starts missed ones
     task_kinds: frozenset[str] = frozenset()  # kinds of scheduled tasks (`maintenance_schedule`)
-    responds: bool = False  # resumes incidents, stamps evidence, records the readiness score
+    responds: bool = False  # resumes incidents, requests time stamps, records readiness
     watches: bool = False  # sends alarms; a drill machine sends only alarms about drills
     listens: bool = False  # console, triggers, metrics
     needs_identity: bool = False  # `drills.identity`
@@ -47,7 +47,7 @@ class Role:
 
     @property
     def only_drills(self) -> bool:
-        """Return whether this role runs drills only."""
+        """Return whether the scheduled work of this role is drills only."""
         return self.task_kinds == _DRILLS
 
 

@@ -23,7 +23,10 @@ log = logging.getLogger("standfast.serve")
 
 
 def log_ended_runs(installation: Installation, after: int) -> None:
-    """Log the runs that ended after the audit event with the number `after`."""
+    """Log the runs that ended after the audit event with the number `after`.
+
+    Audit events are the numbered entries of the ledger, the database of the installation.
+    """
     for run in runs_of_host(
         installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
     ):

@@ -6,9 +6,10 @@ process may be killed at any moment, and another process, or a command, continue
 Rules
 - The loop needs only the ledger to resume an incident. Therefore it can do so while Prefect starts
   or is down. Prefect is started in another thread, never in the loop.
-- A tick is one pass of the loop. Without new events, a tick reads one row of the ledger: the
-  number of the newest audit event shows whether everything was processed. The loop writes only to
-  extend the lease of this process. Work that becomes due only by time is checked every ten seconds.
+- A tick is one pass of the loop. Without new events, a tick reads one row of the ledger: the number
+  of the newest audit event shows whether everything was processed. The loop writes only to extend
+  the lease of this process, a record with an end time that shows that the process is running. Work
+  that becomes due without an event, only by time, is checked every ten seconds.
 - The work on an incident that this process opened begins at once, without waiting for the next
   tick.
 - An incident runs with the current configuration file, even if it was changed after this process
@@ -18,12 +19,12 @@ Rules
   delays after failures.
 - If the ledger does not answer, the loop waits for it, so that a restart of the database does not
   end a response.
-- Each backup, verification, drill and retention run of this host that ends has one log line, which
-  is a warning if the run is incomplete.
+- For each backup, verification, drill (test restore) and retention run of this host that ends, one
+  line is logged. The line is a warning if the run failed or is incomplete.
 - The other parts of `serve`, such as the HTTP server, have their own threads. They share only the
-  ledger with the loop, and neither waits for the other.
+  ledger with the loop. The loop does not wait for them, and they do not wait for the loop.
 - A process with a role (`roles.py`) does only the part of this work that belongs to its role.
-- SIGTERM and SIGINT end the process within seconds. Running work is recorded in the ledger as
+- SIGTERM and SIGINT end the process within seconds. In the ledger, unfinished work is recorded as
   begun, and the next process looks up its outcome.
 """
 
@@ -53,7 +54,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 10.0  # between checks for work that is due by time: an ended wait, a dead process
-WATCH_SECONDS = 300.0  # between checks for dead runs and missed backups; also signs the audit chain
+WATCH_SECONDS = 300.0  # between checks of the watchdog, which also signs the audit chain
 EXTEND_LEASE_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
 _END_SECONDS = 3.0
@@ -92,7 +93,7 @@ class _Response:
         return self.thread is not None and self.thread.is_alive()
 
     def note_end(self, now: float, *, is_held_up: bool) -> None:
-        """Double the delay of the next start if work remains."""
+        """Double the delay of the next start if work remains; else reset it."""
         self.pause = min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if is_held_up else 0.0
         self.pause = max(self.pause, _FIRST_PAUSE_SECONDS if is_held_up else 0.0)
         self.not_before = now + self.pause
@@ -200,8 +201,8 @@ class Serving:
             self._again.set()
             self._warn_once(str(error))
         except Exception as error:
-            # Log only the class: the text of a foreign error may contain an account. The loop
-            # continues, because it must resume the next incident.
+            # Log only the class: the text of an error that is not Standfast's may contain an
+            # account. The loop continues, because it must resume the next incident.
             self._again.set()
             self._warn_once(f"unexpected {type(error).__name__}")
 
@@ -240,7 +241,8 @@ class Serving:
     def _queue_alarm(self, installation: Installation, alarm: Alarm, way: str) -> bool:
         """Queue an alarm for the thread that notifies people; return False.
 
-        False means that nobody was notified yet. So the next check raises the alarm again.
+        False means that nobody was notified yet. So if the alarm is not sent, the next check raises
+        it again.
         """
         with suppress(queue.Full):
             self._alarms.put_nowait(alarm)
@@ -263,7 +265,10 @@ class Serving:
                 self._alarms.task_done()
 
     def _stamp_seals(self) -> None:
-        """Request missing time stamps after each seal, with growing delays."""
+        """Request time stamps for new seals, with growing delays after failures.
+
+        A seal is the signed statement over collected evidence.
+        """
         pause, reported = 0.0, ""
         while not self.stop.is_set():
             self._news.clear()
@@ -292,8 +297,8 @@ class Serving:
     def _respond(self, installation: Installation, incident: str, way: str) -> None:
         """Run an incident in a new thread, unless a thread runs it already.
 
-        If this process does not have the role, do nothing: a process with the role finds the event
-        in the ledger.
+        If the role of this process does not include the work on incidents, do nothing: a process
+        with this work finds the event in the ledger.
         """
         if not self.role.responds:
             return
@@ -324,7 +329,7 @@ class Serving:
             log.warning("%s: unexpected %s", incident, type(error).__name__)
         finally:
             response.note_end(time.monotonic(), is_held_up=self._has_work_left(incident))
-            self._again.set()  # an event may have occurred while this ended
+            self._again.set()  # an event may have occurred while this thread ended
 
     def _advance(self, incident: str, way: str) -> None:
         with self._installation_now() as installation:

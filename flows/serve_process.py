@@ -1,4 +1,4 @@
-"""Process of `standfast serve`: lock of the machine, log, signals, end."""
+"""Process of `standfast serve`: lock on the machine, log, signals, end."""
 
 import fcntl
 import logging
@@ -53,9 +53,10 @@ def _only_one_here(installation: Installation, role_name: str | None) -> Iterato
     """Lock `serve` on this machine; raise Refused if another process has it.
 
     Without the lock, two processes would each start a Prefect server in the same folder, and back
-    up everything twice. If several hosts share a Prefect, each role has a lock and a process. The
-    kernel releases the lock when the process ends. Root is refused if another user owns the
-    installation, because this user could not read the files that root creates.
+    up everything twice. If several hosts share a Prefect, each role (part of the work, see `roles`)
+    has its own lock and process. The kernel releases a lock when its process ends. Root is refused
+    if another user owns the installation, because this user could not read the files that root
+    creates.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:
@@ -99,12 +100,12 @@ def serve(
 ) -> int:
     """Serve in the main thread until SIGTERM or SIGINT, then end the process.
 
-    `parts_of` returns the parts that run next to the loop. Its second argument is the function that
-    these parts call with each incident that they open. With `role_name`, only the work of that role
-    is done. The function ends the process itself, with status 0, because at an ordinary exit
-    Prefect's threads would wait for their server, which may be gone. Raise ConfigurationError if
-    the configuration lacks a setting that the role needs, and Refused if another process serves
-    this installation on this machine.
+    `parts_of` returns the parts that run next to the loop, such as an HTTP server. Its second
+    argument is the function that these parts call with each incident that they open. With
+    `role_name`, only the work of that role is done. The function ends the process itself, with
+    status 0, because at an ordinary exit Prefect's threads would wait for their server, which may
+    be gone. Raise ConfigurationError if the configuration lacks a setting that the role needs, and
+    Refused if another process serves this installation on this machine.
     """
     env = os.environ if env is None else env
     config = load(config_file)

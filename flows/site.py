@@ -1,6 +1,8 @@
 """One Prefect for several hosts: its work pool, queues and automations.
 
 Rules
+- These hosts are a site. A worker is the process on a host that executes the runs which Prefect
+  assigns to it.
 - The queue `host:NAME` has the backups and other scheduled runs of one host. Any worker may take a
   run from the queue `response` (the work on an incident). Only a machine for drills (test restores)
   takes a run from the queue `drill`. The flow uses the configuration of the host that takes the
@@ -11,8 +13,8 @@ Rules
   crashed backup starts again on its host; a lock prevents two backups of one backup set at once. A
   run that was assigned and did not begin within three minutes is assigned again.
 - If the queue of a host is not ready for five minutes, another host checks the heartbeats of the
-  workers. The state of the queue alone is no proof, because after an outage of Redis, Prefect may
-  show the queue of a running worker as not ready.
+  workers. The state of the queue does not prove that a worker is down: after an outage of Redis,
+  Prefect may show the queue of a running worker as not ready.
 """
 
 import os
@@ -43,11 +45,11 @@ DRILL_QUEUE = "drill"
 _HOST_QUEUE = "host:"
 _BACKUPS_AT_ONCE = 5  # backups that run at the same time on one host; each is a process
 _SILENT = timedelta(seconds=60)
-_PENDING = timedelta(minutes=3)  # a busy host starts a process in a minute
+_PENDING = timedelta(minutes=3)  # a busy host needs up to a minute to start a process
 _BACKUP_FLOW = "nightly-backup"  # the flow's name
 _ENDED = ("Completed", "Failed", "Crashed", "Cancelled")
 _WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
-_PAGE = 200  # the most rows that Prefect returns at once
+_PAGE = 200  # the largest number of rows that Prefect returns at once
 
 
 def host_queue(config: Config) -> str:
@@ -153,7 +155,7 @@ def workers_last_seen(client: SyncPrefectClient) -> dict[str, datetime]:
         if row.last_heartbeat_time is not None:
             seen.setdefault(row.name.rpartition(" ")[0], row.last_heartbeat_time)
         if seen.keys() >= created.keys():
-            break  # the remaining rows are of earlier workers
+            break  # the remaining rows are older: earlier workers of these hosts
     return {host: seen.get(host, at) for host, at in created.items()}
 
 

@@ -1,4 +1,7 @@
-"""Process of one backup without Prefect; arguments: CONFIG SET."""
+"""Process of one backup without Prefect; arguments: CONFIG SET.
+
+`standfast serve` starts it if Prefect is unavailable or did not run a scheduled backup.
+"""
 
 import os
 import sys

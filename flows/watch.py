@@ -2,7 +2,8 @@
 
 The watchdog finds work that stopped without a message. The flow also requests the missing time
 stamps of this machine's evidence. `standfast serve` makes the same checks without Prefect; the flow
-shows them in Prefect. If several hosts share one Prefect, the flow also checks all their workers.
+shows them in Prefect. If several hosts share one Prefect, the flow also checks the heartbeat of
+each host's worker (the process that executes runs).
 """
 
 from prefect import flow
@@ -26,7 +27,7 @@ from standfast.usecases.health import watchdog
     validate_parameters=False,
 )
 def keep_watch(config: str) -> State[None]:
-    """Check everything once."""
+    """Run each check of the watchdog once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = watchdog.keep_watch(installation, "prefect")
