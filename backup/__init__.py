@@ -14,9 +14,9 @@
     repository.restore(repository.resolve("latest"), folder / "restored")
 
 A vault contains encrypted backups. A backup host (writer) can only add to it. A recovery point is
-one restorable backup. A custodian is a person that can decrypt it. The owner is the person that
-authorizes all others, with an offline key. FORMAT.md describes every stored byte. Packages, from
-low to high:
+one restorable backup. A custodian is a person that can decrypt the vault. The owner is the person
+that authorizes all others, with an offline key. FORMAT.md describes every stored byte. Packages,
+from low to high:
 
   format         records and packs as bytes
   stores         vaults, and stores of encrypted private keys: a directory, S3, memory

@@ -28,7 +28,7 @@ You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), t
    Run this step as root to restore owners, devices and the set-id bits of files.
 
 Damaged content is named and not restored; only verified content is written. FORMAT.md, with a copy
-in VAULT/pub/format, describes every byte of a vault.
+in VAULT/pub/format, describes every byte of a vault and explains the terms of this program.
 Exit status: 0 done; 2 refused: wrong arguments, folder or key; 3 partial: something was not
 backed up, downloaded or restored; 6 damaged: an object is damaged or missing.
 """
@@ -89,15 +89,15 @@ class BreakGlassReader:
     def __init__(self, vault: Path, keys: Path, target: Path) -> None:
         # Absolute paths, because a restore changes the working folder.
         self.vault, self.keys, self.target = map(Path.absolute, (vault, keys, target))
-        self.current_object = ""  # name of the object in work, for messages about damage
+        self.current_object = ""  # name of the object that is read, for messages about damage
         self.problems: dict[str, int] = {}  # the text of each problem, and its exit status
         self.read_pack = lru_cache(4)(self._decrypt_pack)
         self.read_frame = lru_cache(8)(self._decompress)
         self.root: Any = {"sha256": None, "grants": {}}  # the root record in force
-        self.root_links = list[Any]()  # the valid root records, as snapshots refer to them
-        self.created_folders: dict[bytes, Any] = {}  # path to manifest entry, or to None
+        self.root_links = list[Any]()  # number and SHA-256 of each valid root record
+        self.created_folders: dict[bytes, Any] = {}  # manifest entry by path, or None
         self.written_files = set[bytes]()
-        self.working_folder: list[bytes] | None = None  # below the target; None: another folder
+        self.working_folder: list[bytes] | None = None  # as parts, below the target; None: unknown
 
     def report(self, status: int, problem: object) -> None:
         """Print a problem once, and record its exit status."""
@@ -206,7 +206,7 @@ class BreakGlassReader:
         require(data[:10] + data[16:96] == b"".join(expected), "its header is of another pack")
         segments, generation = int.from_bytes(data[10:12]), int.from_bytes(data[12:16])
         domain_key = self.open_domain_key(self.point["domain"], generation)
-        self.current_object = name  # a key record was the current object
+        self.current_object = name  # it was the name of a key record
         file_key = pyrage.decrypt(data[162 : 162 + int.from_bytes(data[160:162])], [domain_key])
         # The derivation covers the header, with zeros for the commitment itself.
         info = b"standfast-backup-1 pack\0" + data[:128] + bytes(32) + data[160:HEADER_BYTES]
@@ -374,8 +374,8 @@ class BreakGlassReader:
         points, next_times, skipped = list[Any](), dict[str, str](), set[str]()
         for path in sorted(self.vault.glob(f"w/*/s/{TEN_DIGITS}"), reverse=True):
             name = path.relative_to(self.vault).as_posix()
-            # A later point may list this slot as junk. Then an error is not reported. A valid point
-            # is used: an intruder with the writer's key could hide points by such a list.
+            # If a later point lists this object as invalid, its error is not reported. But if it is
+            # valid, it is used: an intruder with the writer's key could hide points by such a list.
             reported = partial(self.attempt, name, self.read_record)
             read = self.read_record if name in skipped else reported
             with suppress(Exception):

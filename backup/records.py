@@ -1,6 +1,7 @@
 """Records that callers receive: progress, results, points, findings.
 
-- A recovery point (point) is one restorable backup of a backup set. A writer is a backup host.
+- A recovery point (point) is one restorable backup of a backup set. A writer is a backup host. A
+  pack is a container of backup content in the store.
 - Every record is frozen; every datetime is aware and UTC; every size is in bytes.
 - A path for people is path text (see FORMAT.md). Bytes that are not UTF-8, control characters and
   the percent sign are written as %XX. So the text is printable and can be converted back exactly.
@@ -171,7 +172,7 @@ class RestoreResult:
     problems: tuple[Problem, ...]
     started: datetime
     ended: datetime
-    healed: tuple[str, ...] = ()  # a sentence for each damaged pack with content in other packs
+    healed: tuple[str, ...] = ()  # a sentence for each damaged pack with content read from others
     # Names of packs. If damaged content continues in a second pack, both are named.
     damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
@@ -206,10 +207,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """A random sample, and the probability of finding a share of damage."""
+    """A random sample of content, and the probability that it finds damage."""
 
     pieces: int
-    content_bytes: int  # sum of the content of all recovery points; shared content counts for each
+    content_bytes: int  # sum over all recovery points; content that points share counts for each
     damage: float  # share of damaged content
     confidence: float  # probability that the sample finds damage, if this share is damaged
 

@@ -5,12 +5,13 @@ Rules
   schedule. With the other roles, this work is divided among processes and hosts. Several roles on
   one machine need a Prefect that they share (`serve.prefect`).
 - A drill machine (`--role drills`) makes test restores. Its private key can open backups. Therefore
-  it schedules no backup, verification or retention run, resumes no incident, listens on no port,
-  and needs no secret of a response.
+  it schedules no backup, verification or retention run, resumes no incident, and listens on no
+  port. It needs none of the secrets with which other roles respond to incidents.
 - Each process that listens or resumes incidents sends pages (messages to people on call), call-outs
   (repeated pages) and events of incidents to other systems. Thus they are sent even if the only
   process that listens is lost.
-- `status` and `check` report a running `serve` only if a process resumes incidents.
+- `standfast status` and `standfast check` report a running `serve` only if a process resumes
+  incidents.
 """
 
 from dataclasses import dataclass

@@ -53,7 +53,8 @@ class Content(Protocol):
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer with the next bytes; return their number.
 
-        It is less than the size of the buffer only at the end, and then 0.
+        The number is less than the size of the buffer only at the end of the content. After the
+        end, it is 0.
         """
 
     def changed(self) -> str | None:
@@ -121,8 +122,8 @@ class Source(ABC):
     """One named source; usable for one run at a time."""
 
     kind: str
-    # Whether a forked process can read the source. It can if it needs no file or connection that
-    # the parent process has opened.
+    # Whether a forked process (a worker reader) can read the source. It can if it needs no file or
+    # connection that the parent process has opened.
     supports_worker_reader = False
     # Whether most files of the source are removed after they were backed up. Archived database
     # logs, for example, are removed after each base backup.
@@ -218,7 +219,7 @@ class OpenSource(ABC):
         return self._translated(self._scan())
 
     def scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
-        """Yield the paths of `scan`; small files may have their content.
+        """Yield the paths of `scan`, some small files with their content.
 
         A file with several names is always yielded as `Found`, without content.
         """

@@ -42,7 +42,7 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _DRAFT = re.compile(r"[0-9a-f]{32}(?:\.linked)?")
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # not available everywhere
 _DIRECT_BYTES = 1024 * 1024
-_BLOCK_BYTES = 4096  # memory address and size must be multiples of it
+_BLOCK_BYTES = 4096  # in direct I/O, memory address and size are multiples of it
 
 
 class DirectoryStore(Store):
@@ -87,8 +87,8 @@ class DirectoryStore(Store):
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
-        # Check first, so that the usual collision costs no write. Only the hard link below is safe
-        # if two writers use one name at the same time.
+        # Check first, so that a put of an existing object usually costs no write. Only the hard
+        # link below is safe if two writers use one name at the same time.
         if target.exists():
             raise self._name_taken(name)
         with self._lock:

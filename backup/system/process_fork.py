@@ -1,7 +1,7 @@
 """Fork of this process, only while it has a single thread.
 
-A fork does not copy the other threads, and locks that they hold would stay locked in the new
-process.
+A fork does not copy the other threads. A lock that one of them has acquired would stay locked in
+the new process.
 """
 
 import os

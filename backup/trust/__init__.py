@@ -13,7 +13,7 @@
 A repository is the content of a vault, the folder or bucket with the encrypted backups. The owner
 is the person with the offline signing key. A writer is a backup host. A slot is the object under
 one sequence number of a writer; it should contain a snapshot, the signed object that makes a backup
-restorable.
+restorable. A pack is an encrypted container of backup content.
 
 Code that parses records belongs in `format`. Code that writes records belongs in `ownership` and
 `retention`.

@@ -192,9 +192,10 @@ def open_domains(
     - `damaged` receives the error of each domain that was not opened and has an invalid key record
       in the key store.
 
-    An erased domain is not opened, even if its key or a key record still exists. If no domain can
-    be opened, raise an error: `Damaged` or `StoreUnavailable` if a key record could not be read,
-    `NotFound` if no key record exists, and otherwise `WrongKey`.
+    An erased domain (its keys were destroyed by decision of its owner) is not opened, even if its
+    key or a key record still exists. If no domain can be opened, raise an error: `Damaged` or
+    `StoreUnavailable` if a key record could not be read, `NotFound` if no key record exists, and
+    otherwise `WrongKey`.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,

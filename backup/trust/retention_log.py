@@ -8,8 +8,8 @@
   signed by a keeper that the newest root record trusts for this number. Other records are skipped
   and reported. So an invalid object (junk) under the name of a record stops neither a reader nor a
   keeper.
-- The owner may end the trust in a keeper with a certain number, and name the hash of the record
-  with this number. Then no other record of this keeper is accepted under the number.
+- The owner may end the trust in a keeper after the record with a certain number. If the root record
+  also names the hash of this record, no other record of this keeper is accepted under the number.
 - Only records in the chain decide which recovery points expired and which packs were dropped. But a
   writer (backup host) avoids the packs that any signed record names, in the chain or not. A wrong
   entry only has the effect that the content of a pack is uploaded again.
@@ -46,7 +46,7 @@ class RetentionLog:
     signed: int  # the highest number that a keeper signed, in the chain or not; or -1
     created: datetime | None  # time of the last record of the chain, by the store's clock
     expired: frozenset[SnapshotId]
-    marked: Mapping[PackId, datetime]  # time of the mark; neither unmarked nor dropped since
+    marked: Mapping[PackId, datetime]  # time of the mark; without packs unmarked or dropped since
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
     avoided: frozenset[PackId]  # packs that no new recovery point may use

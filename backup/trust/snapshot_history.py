@@ -6,8 +6,8 @@
   not a valid snapshot. A writer skips the number of a slot that contains junk.
 - Each snapshot contains the hash of the previous snapshot. The history forks if a snapshot names an
   older snapshot as the previous one.
-- A witness is a record, on another machine, of the newest snapshot of each writer. With it, a vault
-  that was rolled back is detected. The vault is the store of the backups.
+- A witness is a record, on another machine, of the newest snapshot of each writer. With it,
+  `check_witness` detects that the vault (the store of the backups) was rolled back.
 - A compromised writer may fill its slots with junk. So this module remembers only the first ten
   thousand slots with junk, and counts the others.
 """
@@ -46,7 +46,7 @@ class SnapshotHistory:
     """All slots of a writer, compared with each other."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """Collect the slots of a writer, which the owner removed at `removed`."""
+        """Collect the slots; `removed` is the time of the writer's removal."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
@@ -128,7 +128,10 @@ class SnapshotHistory:
         return lost
 
     def skipped(self) -> set[int]:
-        """Return the sequence numbers that the writer skipped."""
+        """Return the sequence numbers that the writer skipped.
+
+        Old junk that no snapshot lists as skipped is included; see `find_older_junk`.
+        """
         skipped = {number for snapshot in self.snapshots.values() for number in snapshot.skipped}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
@@ -222,8 +225,8 @@ class SnapshotHistory:
         if link != previous:
             self._check_broken_link(name, link, findings)
         numbers = range(1 if link is None else link.number + 1, snapshot.sequence)
-        # A compromised writer may sign any number, so the range may be huge and is not enumerated.
-        # Existing numbers are counted by bisection; the rest of the range is missing.
+        # A compromised writer may sign any number. So the range of numbers may be huge, and is not
+        # enumerated. Existing numbers are counted by bisection; the rest of the range is missing.
         existing = bisect_left(self._numbers, numbers.stop) - bisect_left(
             self._numbers, numbers.start
         )

@@ -183,7 +183,7 @@ class _Bucket:
         except NotFound:
             raise
         except UsageError as error:
-            # Drop the text after the first sentence: it is advice about a vault.
+            # Drop the text after the first sentence: it is advice about buckets that store backups.
             problem = str(error).partition(". ")[0]
             raise _AccessDenied(f"source {self._source}: {problem}. {_ADVICE}.") from error
 

@@ -16,9 +16,9 @@
 - An object is the first version of its name, and is read by the id of this version; see
   `version_listing`. If somebody added a delete marker, S3 accepts a further put, which adds a later
   version. A later version is reported and never read.
-- Objects are locked by the default of the bucket. A lock per object is requested only with the
-  option `lock_each`. This option needs a right with which a compromised host could lock junk for
-  years, at the organisation's cost.
+- Objects are locked by the default lock of the bucket. A lock per object is requested only with the
+  option `lock_each`. This option needs a right with which a compromised host could lock useless
+  objects for years, at the organisation's cost.
 - A version never changes, so small objects that were read completely are cached. After each listing
   that contains a cached object, the object is returned once from the cache, because the listing
   shows that it still exists.
