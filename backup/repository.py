@@ -136,7 +136,7 @@ class Repository:
         restored as far as it still exists.
 
         Raise `NotFound`, which names the existing sets or points. Raise `Damaged` if the point of
-        this number is damaged, or if the history of "latest" forks. Raise `UsageError` if several
+        this number is damaged, or if the history of its writer forks. Raise `UsageError` if several
         writers have a point of this number, or if "latest" is ambiguous; see `recovery_points`.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)

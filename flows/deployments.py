@@ -168,7 +168,7 @@ def backup_name(config: Config, set_name: str) -> str:
 
 
 def missed_backups(installation: Installation) -> dict[str, datetime]:
-    """Return the sets with a missed scheduled backup, and its due time."""
+    """Return the due time of the missed backup of each set that has one."""
     ages = [set_age(installation, name) for name in installation.config.backup.sets]
     return {age.set_name: age.due_at for age in ages if age.is_missed}
 

@@ -264,7 +264,7 @@ def _is_own(url: str) -> bool:
         f"{int.from_bytes(socket.inet_aton(_HOST), sys.byteorder):08X}:{urlsplit(url).port:04X}"
     )
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    sockets = (line.split() for line in lines)  # number, address, peer, state, …, user at 7
+    sockets = (line.split() for line in lines)  # columns: number, address, peer, state, …; 7: user
     listening = [entry for entry in sockets if entry[1] == address and entry[3] == _LISTENS]
     return any(int(entry[7]) == os.geteuid() for entry in listening)
 

@@ -9,8 +9,8 @@
   account has a new name, so that an event of an earlier load does not run with the rights of a
   later account.
 - Like every account, a limited account also has the rights of PUBLIC and of anonymous accounts.
-- The server may log statements in clear text. So it gets a hash of the password, if it accepts a
-  hash.
+- The server may log statements in clear text. So only a hash of the password is sent, if the server
+  accepts a hash.
 """
 
 import hashlib
@@ -137,8 +137,8 @@ def _pattern(programs: MariadbPrograms, database: str) -> str:
     escaped = _escaped(database)
     if len(escaped) <= _PATTERN_CHARACTERS:
         return escaped
-    # The escaped name is too long for the server. In the name as it is, each _ matches any
-    # character, so it must match no other database.
+    # The escaped name is too long for the server. In the name without escapes, each _ matches any
+    # character. So this name must match no other database.
     matching = (
         "SELECT schema_name FROM information_schema.schemata"  # noqa: S608 - quoted
         f" WHERE schema_name LIKE {literal(database)}"

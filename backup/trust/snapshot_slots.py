@@ -170,9 +170,9 @@ def find_older_junk(
     """Return slots with junk that was put before the newest valid snapshot.
 
     Only slots with higher numbers than this snapshot are returned. Times are by the store's clock.
-    A writer uses the lowest free sequence number and may never reach the number of such junk. So
-    perhaps no snapshot will list it as skipped. A damaged later snapshot is not returned, because
-    it was put after the newest valid snapshot.
+    A writer uses the lowest unused sequence number and may never reach the numbers of these slots.
+    So perhaps no snapshot will list them as skipped. A damaged later snapshot is not returned,
+    because it was put after the newest valid snapshot.
     """
     if head_stored is None:
         return set()

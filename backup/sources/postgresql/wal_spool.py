@@ -32,7 +32,7 @@ _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history")
 _TIMELINE_DIGITS = 8
 _FILE_DIGITS = 8
-_LEAST_SEGMENT_BYTES = 1024 * 1024  # `--wal-segsize` of initdb: a power of two, up to 1 GiB
+_LEAST_SEGMENT_BYTES = 1024 * 1024  # smallest `--wal-segsize` of initdb; the largest is 1 GiB
 _MISSING = (
     "is missing, and later segments exist: the log cannot be replayed beyond it. Check the"
     " archiving of the log. The next base backup ends the gap"
@@ -117,7 +117,7 @@ class WalSpool:
         return max(times, default=None)
 
     def prune(self, segment: str) -> None:
-        """Remove files before a segment, on any timeline, that were stored whole."""
+        """Remove completely stored files that precede a segment, on any timeline."""
         for name, vector in sorted(self._delivered.items()):
             match = _WAL.fullmatch(name)
             if match is None or match.group("segment") >= segment[_TIMELINE_DIGITS:]:
@@ -130,7 +130,7 @@ class WalSpool:
 
 
 def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
-    """Yield the first missing segment of each gap, judged by names only.
+    """Yield the first missing segment of each gap between the given names.
 
     A timeline branches from an earlier timeline. So the segments before its first segment must
     exist on an earlier timeline. Such segments are missing, for example, if a server died with
