@@ -1,4 +1,5 @@
 """Approvals, refusals, answers, break-glass and pending requests.
 
-Enrolment and passkeys of approvers are in `people`.
+A break-glass approval is the approval of containment (such as a lock) by one person alone. The
+enrolment and the passkeys of approvers are in the package `people`.
 """

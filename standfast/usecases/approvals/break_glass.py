@@ -1,16 +1,18 @@
 """Break-glass approvals: one person alone approves containment.
 
-Containment stops an intruder, for example by locking accounts. `ledger.approvals` decides who may
-approve alone, and when the step begins.
+Containment stops an intruder, for example by locking accounts. It is one step of the incident's
+playbook (the file that describes the response). `ledger.approvals` decides who may approve alone,
+and when the step begins.
 
 Rules
 - Only containment that can be undone is allowed: steps that lock accounts or preserve data. A later
-  refusal could not take back a sent notice or an unlocked account.
+  refusal could not take back a message that was sent, or close an account that was unlocked.
 - All enrolled people (with a passphrase or passkey in the ledger, the database of incidents) are
-  notified before the approval takes effect, even those whose accounts would be locked. For a quiet
-  incident, which is hidden from most people, only the roles that may see it are notified, except
-  those people. If the process dies before the approval is recorded, the notification is a false
-  alarm and no step begins.
+  notified before the approval takes effect, also the people whose accounts would be locked.
+- A quiet incident is hidden from most people. About it, only people with a role that may see it are
+  notified, except the people whose accounts would be locked.
+- If the process dies before the approval is recorded, the notification is a false alarm and no step
+  begins.
 - The mail server must accept at least one message to another human. Otherwise nobody could refuse
   the step, and the approval is not allowed.
 - In an exercise, which runs against simulators, nobody is notified.
@@ -59,9 +61,10 @@ def break_glass(
     because: str,
     as_shown: str = "",
 ) -> BreakGlassResult:
-    """Notify everybody; approve a step, which begins after a delay.
+    """Notify the enrolled people; approve a step, which begins after a delay.
 
-    The step begins after `BREAK_GLASS_DELAY`, unless somebody refuses it before.
+    The delay is `BREAK_GLASS_DELAY`. If somebody refuses the step before its end, the step does not
+    begin.
 
     Raise ApprovalRefused if the step or the person is not allowed, if the step has a break-glass
     approval already, or if nobody else was notified. Raise UsageError if the reason is empty.
@@ -132,15 +135,12 @@ def _refuse_unfit(
 
 
 def _is_containment(installation: Installation, state: State, question: Question) -> bool:
-    """Return whether the step only locks accounts or preserves data.
-
-    A step that cannot be undone does not count.
-    """
+    """Return whether the step is containment that can be undone."""
     step = next(
         (candidate for candidate in state.playbook.steps if candidate.name == question.step), None
     )
     if step is None or step.action is None or is_irreversible(step):
-        return False  # a step that is not in the playbook unlocks accounts or notifies people
+        return False  # steps outside the playbook unlock accounts or notify people
     if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(
@@ -158,7 +158,9 @@ def _notify_approvers(
 ) -> str:
     """Notify everybody except `person`; return the number notified, in words.
 
-    Raise ApprovalRefused if no message to another human was accepted.
+    People who enrolled one another count as one human, because one human could have enrolled
+    several names. Such people are notified last. Raise ApprovalRefused if no message to another
+    human was accepted.
     """
     ledger = installation.ledger.people
     breaker = ledger.get(person)

@@ -1,14 +1,14 @@
 """Settlement of unknown outcomes by a person.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. Its outcome
-is unknown if the call ended without an answer. A person then examines the target and states whether
-the effect happened.
+is unknown if the call to the external system ended without an answer. A person can then examine the
+target and state whether the effect happened.
 
 Rules
 - The person needs a role of the step, as for every decision about the step
   (`step_decisions.decision_actor`).
-- While Standfast still looks up an effect automatically, the effect may happen later. Until the
-  look-ups end, a person may record that the effect happened, but not that it did not happen.
+- While Standfast still looks up an effect automatically, the effect may happen later. Until then, a
+  person may state that the effect happened, but not that it did not happen.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Settled:
     """The result of settling effects."""
 
     count: int  # number of settled effects
-    left: int  # number of effects of the step that may still happen
+    left: int  # number of unknown effects of the step that were not settled: they may still happen
 
 
 def settle(

@@ -1,10 +1,13 @@
-"""Missing roles, which the leader of an exercise plays; missing adapters.
+"""Roles and adapters that an installation lacks for an exercise.
 
-An exercise runs a playbook against simulators. A role decides what a person may approve and answer.
+An exercise runs a playbook (the file that describes the response to one kind of incident) against
+simulators. A role decides what a person may approve and answer.
 
 Rules
-- If nobody in this installation has a role, the person that runs an exercise plays that role and
-  answers its questions. That person does not approve: the exercise shows that nobody can approve.
+- If nobody in this installation has a role, the person that runs an exercise plays this role and
+  answers its questions.
+- The person that runs the exercise does not approve steps for a missing role: the exercise shows
+  that nobody can approve them.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,15 @@
 """Requests of an open incident to one person, for a page of the console.
 
+A request asks for an answer, an approval, or the report of manual work. The console is the web
+interface of Standfast.
+
 Rules
-- The order is questions, then approvals, then manual steps, each in the order of the playbook.
+- The order is questions, then approvals, then manual steps, each in the order of the playbook (the
+  file that describes the response).
 - A request is shown to everybody who may see the incident. A person who may not decide, or has
-  decided already, sees why no decision is possible.
-- Targets are named only on request, and the audit log records the person's access.
+  decided already, reads the reason.
+- Targets, such as accounts to be locked, are named only on request. The audit log records the
+  person's access.
 """
 
 from collections.abc import Iterator
@@ -37,7 +42,7 @@ def pending_requests(
 ) -> tuple[DecisionLine, ...]:
     """Return the requests of an incident, for the console page of `person`.
 
-    A closed incident has no requests, and neither has a plan.
+    An incident that is closed, or only a plan, has no requests.
     """
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
@@ -141,7 +146,8 @@ def _approval(
 def _may_object(installation: Installation, asked: Question, person: str) -> bool:
     """Return whether a person may refuse a step approved by break-glass.
 
-    This needs no role of the step.
+    A break-glass approval is the approval of one person alone. To refuse it, a person needs no role
+    of the step.
     """
     if asked.opens_at is None:
         return False

@@ -1,13 +1,14 @@
 """Decisions of signed-in people: approve, refuse, answer, accept.
 
-An effect is one act of a step on one target, such as the lock of one account. `effect_settlement`
-settles effects with an unknown outcome, `step_retry` retries failed effects, and
-`incidents/effect_undo.py` undoes effects.
+A step is one part of an incident's playbook, the file that describes the response. An effect is one
+act of a step on one target, such as the lock of one account. `effect_settlement` settles effects
+with an unknown outcome, `step_retry` retries failed effects, and `incidents/effect_undo.py` undoes
+effects.
 
 Rules
-- An approver signs in here: the key is derived from the passphrase, and the key signs the digest of
-  the plan (the exact targets and settings of the step).
-- A signature covers the plan that was shown. If the plan has changed since, nothing is signed.
+- An approver signs in with a passphrase, from which this module derives the approver's key. The key
+  signs the digest of the plan (the exact targets and settings of the step).
+- If the plan has changed since the approver read it, nothing is signed.
 - A decision changes only the ledger (the database of incidents). A runner, a process that executes
   incidents, carries out the consequences.
 - If a step names roles, only a signed-in person with one of these roles decides about the step. The
@@ -49,7 +50,7 @@ _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chanc
 
 @dataclass(frozen=True, kw_only=True)
 class SignedDecision:
-    """The request for a decision about a step, and a person's signature."""
+    """A request for a decision about a step, with a person's signature."""
 
     question: Question
     signature: str
@@ -101,10 +102,10 @@ def decide(
 ) -> Question:
     """Sign an approval or a refusal of a step, or of the only waiting step.
 
-    The signature is made with the passphrase, or `passkey` is the WebAuthn assertion of one of the
-    person's passkeys for exactly this request. `as_shown` is the digest that the person saw, or its
-    first characters. Raise ApprovalRefused if the plan has changed since, and UsageError if
-    `as_shown` is too short.
+    The signature is made with the key of the passphrase. Alternatively, `passkey` is the WebAuthn
+    assertion of one of the person's passkeys for exactly this request. `as_shown` is the digest
+    that the person read, or its first characters. Raise ApprovalRefused if the plan has changed
+    since, and UsageError if `as_shown` is too short.
     """
     decision = APPROVE if approves else REFUSE
     signed = signed_decision(
@@ -125,7 +126,7 @@ def decide(
         signed.signature,
         installation.clock(),
     )
-    with suppress(StandfastError):  # the decision is stored; the next `sign_head` reports the error
+    with suppress(StandfastError):  # the decision is stored; a later `sign_head` reports the error
         installation.ledger.audit.sign_head(installation.clock())
     return question
 
@@ -243,7 +244,7 @@ def answer(
     if step in state.steps and state.steps[step].answer == text_answer:
         raise UsageError(f"step {step!r} of {incident_id}: it already has this answer.")
     decisions.answer_again(incident_id, step, text_answer, actor, installation.clock())
-    # Read the state only now, so that steps that began before the correction are all included.
+    # Read the state after the correction, so that all steps that began before it are included.
     after = installation.ledger.incidents.state(incident_id)
     dependent = [
         candidate.name

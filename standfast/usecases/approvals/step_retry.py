@@ -3,9 +3,10 @@
 An effect is one act of a step on one target, such as one message or the lock of one account.
 
 Rules
-- If a notice was corrected after it was sent, its failed messages are not retried, because their
-  text is wrong. If an individual notice to the recipient replaced a failed message, that message is
-  not retried either.
+- A notice is one message for many recipients. If it was corrected after it was sent, its failed
+  messages are not retried, because their text is wrong.
+- A failed message is not retried either if an individual notice (a message to this one recipient)
+  replaced it.
 - A step that an approver refused is planned again, and then needs new signatures.
 """
 
@@ -33,7 +34,7 @@ from standfast.usecases.notices.correction_history import newest_correction
 class RetryResult:
     """The result of a retry."""
 
-    count: int  # number of retried effects, plus that of steps that are planned again
+    count: int  # number of retried effects, plus number of steps that are planned again
     left: tuple[str, ...]  # steps that only other people may retry
     corrected: tuple[str, ...]  # steps whose notices were corrected and are not sent again
     not_begun: tuple[UnstartedStep, ...] = ()  # steps that have not begun, and did not fail
@@ -43,11 +44,11 @@ class RetryResult:
 def retry(
     installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
 ) -> RetryResult:
-    """Plan failed effects again, and refused steps or steps without effects.
+    """Plan failed effects again, and refused or failed steps without effects.
 
-    Without `step`, retry all steps that `by` may decide about. The other steps and the corrected
-    notices are skipped, and the result names them. If `step` is a corrected notice, raise Refused.
-    If `by` may not decide about `step`, raise ApprovalRefused.
+    Without `step`, retry all steps that `by` (the name of a person who signed in) may decide about.
+    The other steps and the corrected notices are skipped, and the result names them. If `step` is a
+    corrected notice, raise Refused. If `by` may not decide about `step`, raise ApprovalRefused.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -62,8 +63,8 @@ def retry(
             if step not in (None, name):
                 continue
             try:
-                # In a step that waits for approval, only messages that ask for the approval can
-                # have failed, and everybody may send them again.
+                # In a step that waits for approval, the only effects that can have failed are
+                # messages that ask for the approval. Everybody may send these again.
                 actor = (
                     (by or installation.actor)
                     if view.state is StepState.ASKING
@@ -74,7 +75,8 @@ def retry(
                     raise
                 not_allowed.append(name)
                 continue
-            # `counts` omits requests for approval: they are sent again even after a correction.
+            # `counts` omits messages that ask for approval. These are sent again even if the notice
+            # was corrected.
             if view.counts.failed and (newer := newest_correction(installation, incident_id, name)):
                 if step is not None:
                     raise Refused(

@@ -1,4 +1,5 @@
 """Opened installation, its backup repository and its run records.
 
-Code for one subject, such as drills or notices, does not belong here.
+An installation is one configured Standfast. Code for one subject, such as drills or notices, does
+not belong here.
 """

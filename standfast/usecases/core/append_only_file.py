@@ -1,10 +1,10 @@
 """Append-only files of lines, durable against a crash.
 
 Rules
-- A lock lets one process append at a time: for example, two verifications of the same backups may
-  end at the same moment.
-- If the last line has no newline, a crash cut it off. The line does not count, and the next append
-  replaces it.
+- Only one process at a time may append, which a lock ensures. For example, two verifications of the
+  same backups may end at the same moment.
+- A last line without a newline was cut off by a crash. It is ignored, and the next append replaces
+  it.
 - The parameter `action` is the sentence at the end of each error message, such as `Repair the
   disk`.
 """
@@ -38,7 +38,7 @@ def append_lines(file: Path, lines: Iterable[bytes], action: str) -> None:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            # Drop a line that a crash cut off.
+            # Remove a last line that a crash cut off.
             whole = stream.read().rfind(b"\n") + 1
             stream.seek(whole)
             stream.truncate()

@@ -1,10 +1,12 @@
 """Configured repository: vault, keys, identity; translation of its errors.
 
+The vault is the folder or bucket with the encrypted backups.
+
 Rules
 - Each error of the package `backup` becomes an error of Standfast with the same message. Only
   `translated_errors` translates errors.
 - A recovery identity is the private key of a custodian, a person that can decrypt backups. It is
-  read when it is needed, and it is never stored.
+  read when it is needed, and this module never stores it.
 """
 
 import errno
@@ -94,7 +96,7 @@ def _translate(error: BackupError) -> StandfastError:
 
 
 def vault_of(installation: Installation) -> Store:
-    """Return the vault of an installation, as `open_vault` does."""
+    """Return the vault of an installation; see `open_vault`."""
     return open_vault(installation.config, installation.resolver, installation.clock)
 
 
@@ -132,7 +134,7 @@ def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
 
 
 def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock: Now) -> Store:
-    """Return a store for the bucket if one is given, else for the folder."""
+    """Return a store for the bucket, or for the folder if there is no bucket."""
     if bucket is None:
         return DirectoryStore(folder)
     with translated_errors(f"opening bucket {bucket.bucket}"):
@@ -159,12 +161,15 @@ def s3_options(settings: S3Config, resolver: Resolver) -> S3Options:
 
 
 def keys_of(installation: Installation) -> DirectoryStore:
-    """Return the store of the keys that decrypt backups, each encrypted."""
+    """Return the store of the keys that decrypt backups.
+
+    Each of these keys is itself encrypted to the custodians.
+    """
     return DirectoryStore(installation.config.backup.keys)
 
 
 def owner_of(installation: Installation) -> bytes | None:
-    """Return the owner's public key; None without host keys.
+    """Return the owner's public key; None if this machine has no host keys.
 
     The owner is the person with the offline key that signs the list of backup hosts.
     """
@@ -181,9 +186,10 @@ def _host_of(installation: Installation) -> Host | None:
 def local_host_keys(config: BackupConfig) -> Host:
     """Read the keys with which this host writes recovery points.
 
-    Raise `UsageError` if the keys belong to another erasure domain than the configured one. The
-    backup sets of an erasure domain share one key and are erased together. Encrypted data cannot be
-    moved to another domain, and would remain when the configured domain is erased.
+    An erasure domain is a group of backup sets that share one key and are erased together. Raise
+    `UsageError` if the host's keys are for another domain than the configured one. Otherwise the
+    backups would be encrypted for the other domain, and remain when the configured domain is
+    erased: encrypted data cannot be moved to another domain.
     """
     host = Host.load(config.host)
     if host.domain != config.domain:
@@ -235,10 +241,10 @@ def _warn_of_readers(identity_file: Path) -> None:
 
 
 def check_identity(identity: Identity | None, known: bytes | None) -> None:
-    """Raise `UsageError` for an identity of another repository.
+    """Raise `UsageError` for a recovery identity of another repository.
 
-    `known` is the owner's public key in the host's keys. Without this check, the package `backup`
-    would report that another person signed the vault.
+    `known` is the public key of the owner (see `owner_of`) in the host's keys. Without this check,
+    the package `backup` would report that another person signed the vault.
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
@@ -248,7 +254,7 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
 
 
 def open_repository(installation: Installation, identity: Identity | None) -> "Repository":
-    """Open the repository to list backups, and with an identity to restore."""
+    """Open the repository to list backups; with an identity, also to restore."""
     from backup.repository import Repository  # imported here: a backup does not need it
 
     host = _host_of(installation)
@@ -262,18 +268,18 @@ def open_repository(installation: Installation, identity: Identity | None) -> "R
 
 
 def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
-    """Raise `UsageError` if a set is not configured and nothing was found.
+    """Raise `UsageError` for an unknown backup set of which nothing was found.
 
-    `found` contains the recovery points or drills with this set name. If it is empty, an unknown
-    name is probably a typing error. A set that was removed from the configuration may still have
-    recovery points and drills.
+    `found` contains the recovery points or drills (test restores) of this set. A set that was
+    removed from the configuration may still have some. If there are none, an unknown name is
+    probably a typing error.
     """
     if set_name is not None and not found:
         set_of(installation, set_name)
 
 
 def set_of(installation: Installation, set_name: str) -> BackupSetConfig:
-    """Return the settings of a set; raise UsageError for an unknown name."""
+    """Return the settings of a backup set; raise UsageError if unknown."""
     sets = installation.config.backup.sets
     if set_name not in sets:
         raise UsageError(

@@ -1,12 +1,14 @@
 """Backup witness: recovery points that earlier verifications saw.
 
-A head is the newest recovery point of a writer (a backup host): its sequence number and hash. The
-witness is an append-only file with one line of canonical JSON for each head. The file is stored
-outside the vault, best on another machine. Therefore an attacker who can roll back only the vault
-to an earlier state is detected.
+A head names the newest recovery point of a writer (a backup host) by its sequence number and hash.
+The witness is an append-only file with one line of canonical JSON for each head. It is stored
+outside the vault (the store of the backups), best on another machine. If an attacker resets the
+vault to an earlier state, the vault lacks a recovery point of the witness, and a verification
+reports this.
 
 Rules
-- An invalid line is a finding, not an error: a damaged witness must not prevent a verification.
+- An invalid line is a finding of the verification and not an error, because a damaged witness must
+  not prevent a verification.
 """
 
 import json

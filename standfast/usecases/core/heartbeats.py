@@ -1,14 +1,15 @@
 """Heartbeats: requests to a monitor about runs; tries and time limit.
 
-A run is one execution of a backup or of a drill (a measured test restore). The URLs are those of
-healthchecks.io: URL/start at the start, then URL after a success, or URL/fail after a failure. The
-monitor raises an alarm if a heartbeat is missing, for example because this machine is off.
+A run is one execution of a backup or of a drill (a measured test restore). The URLs have the form
+that healthchecks.io uses: URL/start at the start, then URL after a success, or URL/fail after a
+failure. The monitor raises an alarm if a heartbeat is missing, for example because this machine is
+off.
 
 Rules
-- A heartbeat has a time limit, and its failure never fails a run. If a heartbeat does not arrive,
-  the log reports it. If the heartbeat at the end does not arrive, the record of the run reports it.
-- Only a run with the result `done` is a success. A partial run is reported as a failure, because a
-  person must examine it.
+- A heartbeat has a time limit, and its failure never fails a run. The log reports each heartbeat
+  that did not arrive. The record of the run reports it if it was the heartbeat at the end.
+- Only a run with the result `done` is a success. A partial run, in which some files or targets are
+  missing, is reported as a failure, because a person must examine it.
 - The URL is a secret, because anybody who knows it can report a success. No message contains it.
 """
 
@@ -35,7 +36,7 @@ log = logging.getLogger("standfast.backup")
 def heartbeat(installation: Installation, kind: str, subject: str, run: "Run") -> Iterator[None]:
     """Send the heartbeats of a run, if a URL is configured for it.
 
-    An error of a heartbeat is not raised.
+    An error of a heartbeat is logged and not raised.
     """
     reference = getattr(installation.config.heartbeats, kind, {}).get(subject)
     if reference is None:
@@ -53,7 +54,10 @@ def heartbeat(installation: Installation, kind: str, subject: str, run: "Run") -
 
 
 def heartbeat_url(resolver: Resolver, reference: SecretReference) -> str:
-    """Return the URL; raise ValueError, without the URL, if it is not valid."""
+    """Return the URL; raise ValueError if it is not valid.
+
+    The text of the error does not contain the URL, because the URL is a secret.
+    """
     return web_address(resolver.resolve(reference).reveal())
 
 

@@ -1,12 +1,13 @@
 """Visibility of quiet incidents, which are hidden from most people.
 
 Rules
-- A playbook can declare its incidents quiet, for example about an insider. A quiet incident is
-  visible to the person that opened it and to the roles that the steps of its playbook name.
-- A quiet incident is hidden from its targets, whatever roles they have: from a person whose
-  account, sign-in name or mail address is among the accounts of the incident.
-- The incident is hidden from all other people too. No page of the console, no mail about an alert,
-  no calendar entry and no reminder shows it to them, and they cannot stop it.
+- A playbook (the file that describes the response to one kind of incident) can declare its
+  incidents quiet, for example incidents about an insider. A quiet incident is visible to the person
+  that opened it, and to people with a role that the steps of its playbook name.
+- Even these people cannot see a quiet incident that is about them: if their account, sign-in name
+  or mail address is among the accounts of the incident.
+- For all other people, no page of the console (the web interface), no mail about an alert, no
+  calendar entry and no reminder shows a quiet incident. They cannot stop it either.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,10 +43,7 @@ def is_quiet(playbook: str, scenario: str) -> bool:
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts in an incident's inputs, in all spellings.
-
-    See `account_spellings`.
-    """
+    """Return the accounts in an incident's inputs, as `account_spellings`."""
     return account_spellings(
         name
         for given in playbook.inputs

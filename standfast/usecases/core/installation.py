@@ -30,7 +30,7 @@ def system_clock() -> datetime:
 
 
 def os_user() -> str:
-    """Return the operating-system user, which is the actor if nobody signs in."""
+    """Return the operating-system user, the actor if nobody signs in."""
     try:
         return f"os:{shown(getpass.getuser())}@{host_name()}"
     except (KeyError, OSError):
@@ -40,12 +40,12 @@ def os_user() -> str:
 class AdapterFactory(Protocol):
     """A factory of adapters; the folder `setup` implements it.
 
-    The mode of an incident decides which adapters it gets: live adapters, simulators for an
-    exercise, or adapters that only read for a plan.
+    The mode of an incident decides which adapters it uses: live adapters, simulators in an
+    exercise, or adapters that only read in a plan.
     """
 
     def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Adapters":
-        """Return the adapters of an incident, chosen by its mode alone."""
+        """Return the adapters for the mode of an incident."""
         ...
 
     def for_reading(self, installation: "Installation") -> "Adapters":
@@ -70,7 +70,7 @@ class Installation:
 
     @property
     def ledger(self) -> "Ledger":
-        """The whole ledger, which takes longer to load than `runs` alone."""
+        """The whole ledger; its code takes longer to load than that of `runs`."""
         return self.opened.whole
 
     @property
@@ -82,7 +82,7 @@ class Installation:
         return self.opened.runs
 
     def adapters_for(self, incident: "IncidentRow") -> "Adapters":
-        """Return the adapters of an incident, which depend only on its mode."""
+        """Return the adapters for the mode of an incident."""
         return self.adapter_factory.for_incident(self, incident)
 
     def reading_adapters(self) -> "Adapters":
@@ -94,8 +94,8 @@ class Installation:
     ) -> None:
         """Append an event to the ledger's audit log; change no other table.
 
-        `subject` is usually the id of an incident. `by` is the name of a person who signed in, and
-        replaces the actor.
+        `subject` is usually the id of an incident. `by` is the name of a person who signed in; it
+        is recorded instead of `actor`.
         """
         with self.ledger.database.write(
             actor=by or self.actor, subject=subject, action=action, now=self.clock(), detail=detail
@@ -108,7 +108,7 @@ class Installation:
 
 
 def ledger_url(config: Config, resolver: Resolver) -> str:
-    """Return the ledger's address, with its password if it needs one."""
+    """Return the ledger's address, with the password if one is configured."""
     url = config.ledger.url
     if config.ledger.password is None:
         return url

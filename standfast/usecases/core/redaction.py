@@ -2,10 +2,9 @@
 
 Rules
 - Each secret that this process has read is replaced. Mail addresses, card numbers and
-  social-security numbers are replaced too. Redaction is a second protection: no message should
-  contain such values in the first place.
-- A secret of fewer than six characters is not replaced, because parts of other words would be
-  replaced with it.
+  social-security numbers are replaced too. Redaction is a second protection: code must not write
+  such values into a message.
+- A secret of fewer than six characters is not replaced, because it may be a part of many words.
 - A log line in JSON has the key `event`: the message without its values. Equal events can therefore
   be counted, and shown to people outside the organisation.
 """
@@ -28,26 +27,26 @@ _SHORTEST = 6
 
 @dataclass(kw_only=True)
 class RedactingResolver:
-    """A reader of secrets that removes the secrets it read from texts."""
+    """A reader of secrets that can remove these secrets from texts."""
 
     resolver: Resolver
     _values: set[str] = field(default_factory=set, repr=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Read a secret, as a `Resolver` does, and hide it in later texts."""
+        """Read a secret, as a `Resolver` does, and redact it in later texts."""
         secret = self.resolver.resolve(reference)
         self.hide([secret.reveal()])
         return secret
 
     def hide(self, values: Iterable[str]) -> None:
-        """Hide values, and each of their lines, in every later text."""
+        """Redact values, and each of their lines, in every later text."""
         lines = {line.strip() for value in values for line in (value, *value.splitlines())}
         with self._guard:
             self._values |= {line for line in lines if len(line) >= _SHORTEST}
 
     def redact(self, text: str) -> str:
-        """Return a text without stored values, and with personal data masked."""
+        """Return a text without the secrets, and with personal data masked."""
         with self._guard:
             values = sorted(self._values, key=len, reverse=True)
         for value in values:

@@ -1,15 +1,16 @@
 """Origin of a run, and the selection of runs by vault and by host.
 
-The origin of a run (of a backup or a drill, for example) names its backup host, its machine and its
-vault. Several hosts may share one ledger, the database in which runs are recorded, and their vaults
-may differ. A query about a backup set selects the runs of this backup host with this vault. A query
-about the vault selects the runs of all hosts with this vault.
+A run is one execution of a backup, a drill (a measured test restore) or similar work. Its origin
+names its backup host (the configured name of a writer of backups), its machine and its vault (the
+store of the backups). Several hosts may share one ledger, the database in which runs are recorded,
+and may have different vaults. A query about a backup set selects the runs of this backup host with
+this vault. A query about the vault selects the runs of all hosts with this vault.
 
 Rules
-- A run without an origin counts as a run of this host, because runs of earlier releases have no
-  origin.
-- A machine that only verifies has no keys, and therefore cannot distinguish vaults. On such a
-  machine, the runs of all vaults are selected.
+- A run without an origin is selected as a run of this host, because runs of earlier releases have
+  no origin.
+- A vault is identified by its owner's key, which the keys of a host contain. A machine that only
+  verifies has no keys. On such a machine, the runs of all vaults are selected.
 """
 
 import json

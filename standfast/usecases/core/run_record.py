@@ -13,12 +13,12 @@ Rules
 - Root may not back up, verify or drill in another user's installation, because that user could not
   open the files and locks of root. Root may restore: a restore is never refused.
 - The process that has the lock marks earlier runs that are still `running` as failed, because their
-  processes have died. If hosts share a ledger, each host marks only its own runs. It recognises
-  them by the name of the backup host (`backup.writer`) and of the machine. The first name alone
-  does not suffice, because a copied configuration has the same backup host.
-- The record of a run contains its origin (host, machine and vault) from the start.
-- The last heartbeat of a run is sent before its end is recorded, so that the record can report a
-  heartbeat that did not arrive.
+  processes have died. If hosts share a ledger, each host marks only its own runs, which have its
+  backup host (`backup.writer`) and the name of its machine. The backup host alone does not suffice,
+  because a second machine may have a copy of the configuration.
+- The record of a run contains its origin (host, machine and store of the backups) from the start.
+- A heartbeat is a request to a monitor. The last heartbeat of a run is sent before its end is
+  recorded, so that the record can report a heartbeat that did not arrive.
 """
 
 import errno
@@ -49,7 +49,7 @@ _LEAVING_FILES = ("backup", "verify", "drill")  # runs that create files which l
 DIED = "the process ended without a result"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
-# A search for dead runs holds the lock only for a moment, so this wait is long enough.
+# Longest wait for a lock. A search for dead runs locks the file for less time than this.
 _PATIENCE_SECONDS = 0.5
 
 
@@ -86,8 +86,8 @@ def recorded(
 
     `subject` is the object of the run, such as the name of a backup set. `way` names the caller:
     prefect, serve, direct or incident. If a run of the same kind and subject is in progress, raise
-    `UnderWay` before anything is written, except with `is_shared`. An exception from the block is
-    recorded as the failure of the run, and raised again.
+    `UnderWay` and write nothing; with `is_shared`, both runs continue. An exception from the block
+    is recorded as the failure of the run, and raised again.
     """
     with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
         died = _mark_dead(installation, kind, subject) if lock.is_alone else ()
@@ -119,8 +119,8 @@ def recorded_if_possible(
 ) -> Iterator[Run]:
     """Record a run if possible; continue if the ledger is unavailable.
 
-    After the block, `Run.ledger_problem` states why the run is not recorded. With `is_shared`, the
-    run continues even if its file cannot be locked.
+    After the block, `Run.ledger_problem` states why the run is not recorded, or "". With
+    `is_shared`, the run continues even if its lock file cannot be locked.
     """
     with ExitStack() as record:
         try:
@@ -187,9 +187,9 @@ def is_first(
 ) -> bool:
     """Return whether no other host began the same kind of run earlier.
 
-    The lock is local to this machine and does not exclude other hosts. Each host records its run
-    before this call, so the order of the records in the ledger decides. A run whose start is
-    further from now than `within` counts as dead.
+    The lock file is local to this machine and does not exclude other hosts. Each host records its
+    run before this call, so the order of the records in the ledger decides. A run that started
+    longer ago than `within` is ignored as dead.
     """
     now = installation.clock()
     others = [
@@ -204,7 +204,10 @@ def is_first(
 
 
 def _start_sequence(installation: Installation, token: str) -> int:
-    """Return the audit sequence number of a run's start; no clock affects it."""
+    """Return the sequence number of the audit event of a run's start.
+
+    Unlike the time of the start, this number does not depend on the clock of a host.
+    """
     return installation.ledger.timeline(token)[0].sequence
 
 
@@ -298,7 +301,7 @@ def _lock_file(installation: Installation, kind: str, subject: str) -> Path:
 
 def _write_lock_note(descriptor: int, since: str) -> None:
     note = json.dumps({"pid": os.getpid(), "host": host_name(), "since": since})
-    with suppress(OSError):  # a full disk must not stop a restore: the lock works without this text
+    with suppress(OSError):  # a full disk must not stop a restore; the lock works without the note
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note.encode(), 0)
 

@@ -29,9 +29,9 @@ def notify_each(
 ) -> tuple[Counter[EffectState], str]:
     """Send one message to each person; return counts by state and an error.
 
-    The error is "" if the messages were passed to the sender. `values` are the values of the
-    template, except the organisation and its contact line. `token` identifies this notification.
-    Without `sender_name`, the default sender is used.
+    The error is "" if the messages were passed to the sender (the adapter of a message channel,
+    such as SMTP). `values` are the values of the template, except the organisation and its contact
+    line. `token` identifies this notification. Without `sender_name`, the default sender is used.
     """
     if not people:
         return (Counter(), "nobody enrolled can be reached. Enrol with `standfast people add`.")

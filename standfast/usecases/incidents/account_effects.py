@@ -5,13 +5,15 @@ is a system that stores accounts, such as OpenLDAP or a database server. A prote
 account that no playbook may lock.
 
 Rules
-- An account becomes a refused effect if it is protected, unknown, or in a directory that does not
-  support the action.
-- `directory:name` means one directory. A bare name means every directory that knows this name.
-- A directory that cannot be read now counts as if it knew the name, and the effect is planned. The
-  directory is read again before the lock, and the lock is refused if the account is unknown.
-- Names are compared with protected accounts in the spelling of the directory. Otherwise a protected
-  account could be locked under another spelling.
+- The effect on an account is planned as refused if the account is protected, if no directory
+  contains it, or if its directory does not support the action.
+- `DIRECTORY:NAME` means the account of one directory. A name without a directory means the account
+  in every directory that contains it.
+- If a directory cannot be read now, the effect is planned as if the directory contained the
+  account. Before the lock, the directory is read again. The lock is refused if the account does not
+  exist.
+- A name is converted to the spelling of its directory before it is compared with the protected
+  accounts. Otherwise a protected account could be locked under another spelling.
 - Directories are read in parallel. A directory that does not answer for a few seconds counts as
   unreadable, so that it does not delay locks in the other directories.
 """
@@ -37,7 +39,7 @@ _FEWEST_NAMES = 16  # the smallest batch of one request to a directory
 def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple[str, str]]:
     """Return (directory, name) for each account.
 
-    The directory is "" if no directory knows the account.
+    The directory is "" if no directory contains the account.
     """
     bare = [name for name in accounts if _directory(name, adapters) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
@@ -57,8 +59,8 @@ def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple
 def protected_accounts(adapters: Adapters, directories: Collection[str]) -> Mapping[str, str]:
     """Return the protected accounts of these directories, with the reasons.
 
-    Each key is the canonical form that `key_of` returns. The caller names the directories that it
-    needs, because opening another directory can take longer than the lock.
+    Each key is the canonical form that `key_of` returns. The caller passes only the directories
+    that it needs, because a connection to another directory can take longer than the lock.
     """
     return {
         key_of(account, adapters): why
@@ -74,15 +76,15 @@ def key_of(account: str, adapters: Adapters) -> str:
     differs from a protected name only by case is refused too.
     """
     where, colon, name = account.partition(":")
-    # Any other prefix names a system whose accounts only configured commands or requests lock. No
-    # adapter can read the spelling of its accounts.
+    # Otherwise the prefix names a system whose accounts are locked by a configured command or HTTP
+    # request. Standfast has no adapter that could return its spelling of a name.
     if where in adapters.config.accounts:
         name = _canonical(where, name, adapters)
     return f"{where}{colon}{name}".casefold()
 
 
 def _names_by_directory(names: Sequence[str], adapters: Adapters) -> dict[str, list[str]]:
-    """Query all directories in parallel; return the names that each may know."""
+    """Query all directories in parallel; return the names each may contain."""
     directories = list(adapters.config.accounts)
     last_answer_at = dict.fromkeys(directories, time.monotonic())
 
@@ -116,10 +118,11 @@ def _names_by_directory(names: Sequence[str], adapters: Adapters) -> dict[str, l
 def _perhaps_known(
     names: Sequence[str], directory: str, adapters: Adapters, on_answer: Callable[[], None]
 ) -> list[str]:
-    """Return the names that a directory knows or cannot look up now.
+    """Return the names that a directory contains or cannot look up now.
 
-    The names are sent in batches. After the first time-out, the remaining names are not sent, and
-    count as known. `on_answer` is called after each answer.
+    The names are sent in batches. If a batch fails because the directory is unavailable, its names
+    and all later names are returned too, and no further batch is sent. `on_answer` is called after
+    each answer.
     """
     found: list[str] = []
     try:
@@ -146,7 +149,7 @@ def _canonical(directory: str, name: str, adapters: Adapters) -> str:
 
 
 def _directory(account: str, adapters: Adapters) -> str | None:
-    """Return the configured directory that an account's name begins with."""
+    """Return the configured directory before the colon of a name, or None."""
     prefix, colon, _ = account.partition(":")
     return prefix if colon and prefix in adapters.config.accounts else None
 
@@ -157,16 +160,17 @@ _UNKNOWN = "no directory knows this account"
 def account_effects(
     verb: str, arguments: JsonObject, adapters: Adapters, *, shows_obstacles: bool
 ) -> Expansion:
-    """Plan one effect for each account, in each directory that knows it.
+    """Plan one effect for each account, in each directory that contains it.
 
-    With `shows_obstacles`, a plan refuses the accounts that the directory would refuse to lock.
+    With `shows_obstacles`, an incident in plan mode shows the accounts that their directory would
+    refuse to lock as refused.
     """
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
     protected = protected_accounts(adapters, {directory for directory, _ in resolved})
-    # Only a plan reads the accounts here. When an incident runs, each lock reads its account and is
-    # refused if the account has an obstacle.
+    # Read the accounts here only in plan mode. In the other modes, the account is read before each
+    # lock, and the lock is refused if the account has an obstacle.
     is_read = shows_obstacles and adapters.mode is Mode.PLAN
     obstacles, unread = _obstacles(resolved, adapters) if is_read else ({}, ())
     for connector, name in resolved:
@@ -223,7 +227,7 @@ def _obstacles(
     """Return why accounts cannot be locked; name the unreadable directories.
 
     The reason is "" for an account that can be locked. An account cannot be locked if its directory
-    does not know it or would refuse the lock.
+    does not contain it or would refuse the lock.
     """
     found: dict[tuple[str, str], str] = {}
     unread: list[str] = []

@@ -5,19 +5,21 @@ outside Standfast), so the ledger (the database of incidents) records it before 
 sent.
 
 Rules
-- The approvers of the step are paged first. If nobody answers within the time that the playbook
-  names, the people of the first configured level are paged, then those of the second, and so on.
-  After the last level, all other enrolled people (registered in the ledger) are paged. Nobody is
-  paged twice about the same planned targets.
-- A level is a role or `person:NAME`. Its people may approve as soon as they are paged. The people
-  who are paged after the last level may not approve; they are asked to reach an approver.
+- The approvers of the step are paged first. The playbook (the file that describes the response)
+  sets a time for their answer. After this time without an answer, the people of the first
+  escalation level are paged, then those of the second level, and so on. After the last level, all
+  other enrolled people (registered in the ledger) are paged. Nobody is paged twice about the same
+  planned targets.
+- An escalation level is an entry of `approvals.ladder`: a role, or `person:NAME`. Its people may
+  approve as soon as they are paged. The people who are paged after the last level may not approve;
+  they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
   is among the targets (an insider must not be warned), and a person who was enrolled today.
 - A quiet playbook, whose incidents are hidden from other people, pages only the roles that its
   steps name, even if nobody answers.
 - When everybody is paged, the step stays open, and `incident status` shows who was reached.
-- A page is recorded by a compare-and-swap on the escalation level. Therefore only one of several
-  runners (processes that execute incidents) pages the people of a level.
+- A runner (a process that executes incidents) moves a step to its next level by a compare-and-swap
+  in the ledger. Therefore only one of several runners pages the people of a level.
 """
 
 from collections.abc import Iterator, Sequence
@@ -101,7 +103,8 @@ def page(
     )
 
 
-# Rule of an undo, which restores targets to their state before a step: no playbook describes it.
+# Approval rule of an undo (which restores targets to their state before a step). No playbook
+# contains a rule for it.
 _UNDO_APPROVAL = Approval(count=1)
 
 
@@ -168,8 +171,10 @@ def escalate(installation: Installation, state: State, adapters: Adapters, move:
 def people_to_notify(installation: Installation, state: State) -> tuple[Person, ...]:
     """Return the people to notify of a break-glass approval.
 
-    An ordinary incident notifies all enrolled people, targets included. A quiet incident notifies
-    only the people with a role that its steps name, except the targets.
+    A break-glass approval is the approval of containment, such as locks, by one person alone. For
+    an ordinary incident, all enrolled people are notified, also the owners of its target accounts.
+    For a quiet incident, only the people with a role that its steps name are notified, except the
+    owners of its target accounts.
     """
     people = installation.ledger.people.all(_roles_of_quiet(state))
     if not state.playbook.is_quiet:
@@ -209,17 +214,17 @@ def _possible_approvers(
     people: Sequence[Person],
     roles: Sequence[str],
 ) -> tuple[Person, ...]:
-    """Return the possible approvers, except targets of the incident.
+    """Return the people that may approve, except owners of target accounts.
 
-    Targets are excluded even before their lock is planned: a step that copies evidence runs before
-    the lock, and a request for the approval of that step would warn them.
+    These owners are excluded before the lock of their accounts is planned. For example, evidence is
+    copied before the lock, and a request to approve the copy would warn them.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
     not_targets = [person for person in fit if not about & account_spellings(person.accounts)]
-    # An alert from outside can name every approver as a target. Then page them nevertheless, except
-    # about a quiet incident.
+    # An alert from outside can name accounts of all approvers. In that case, page the approvers
+    # nevertheless, so that somebody is asked; but not about a quiet incident.
     return tuple(not_targets or ([] if state.playbook.is_quiet else fit))
 
 
@@ -238,8 +243,8 @@ def _pages(
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
     for person in level.people:
-        # Skip an approver who cannot be reached. An error of the ledger is not suppressed: nobody
-        # was paged then, and the next runner pages everybody.
+        # Skip an approver who cannot be reached. Do not suppress an error of the ledger: no page is
+        # recorded then, and the next runner pages everybody.
         with suppress(ConfigurationError, Refused):
             found.append(
                 page(installation, state, adapters, asked, person, count=count, why=level.why)

@@ -1,17 +1,18 @@
 """Daily limits of locks by one person, and warnings of locked approvers.
 
-An effect is one act on one target, such as the lock of one account.
+An effect is one act on one target, such as the lock of one account. The ledger (the database of
+incidents) records each effect.
 
 Rules
 - One limit applies to the whole installation, other limits to single directories (systems that
-  store accounts). A step over a limit needs a second person. The reason that the step then states
-  names the limit and the number of accounts.
+  store accounts). A step over a limit needs a second person. The step then states the reason: the
+  number of accounts, and the limit.
 - A configured command or HTTP request with an account parameter counts as a lock. The setting
   `account_of` of the parameter names the system of the account.
 - New passwords and ended sessions count as locks: applied to everybody, they stop all work.
-- An account counts once, whatever is done to it.
-- Locks of the last day without an approval count too, including failed locks; otherwise many small
-  incidents could lock everybody out.
+- An account counts once, even if several effects concern it.
+- The locks of the last day without an approval are added to those of the step. Failed locks are
+  added too. Otherwise many small incidents together could lock everybody out.
 - A plan warns of enrolled people (registered approvers) whose own accounts would be locked: they
   could lock themselves out, and a locked approver cannot approve.
 """
@@ -57,7 +58,7 @@ def locked_today(
 ) -> RecentLocks:
     """Return the locks of the last day that were made without approval.
 
-    Locks of the step `excluded_step` (incident, name) are excluded.
+    The locks of the step `excluded_step` (incident, name) are omitted.
     """
     began = now - timedelta(days=1)
     return ledger.effects.locked_lately(
@@ -119,7 +120,7 @@ def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) 
 
 
 def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
-    """Return `locked` plus the planned locks of a step without approval."""
+    """Return `locked` plus the planned locks of a step that needs no approval."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
     for name, targets in _locked_targets(drafts, config).items():
         both.setdefault(name, set()).update(map(locked.handle_of, targets))
@@ -144,7 +145,7 @@ def _locked_targets(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set
 
 
 def owners_of(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
-    """Return the sign-in names of the owners of accounts to be locked."""
+    """Return the sign-in names of the people with accounts to be locked."""
     planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
     targets = {draft.target.casefold() for draft in planned if draft.verb == LOCK}
     for draft in planned:

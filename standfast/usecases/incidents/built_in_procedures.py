@@ -1,13 +1,14 @@
 """Built-in procedures, such as a retention hold or a recovery.
 
-A procedure is something that playbooks may call: a configured command or HTTP request, or one of
-these functions of Standfast. All procedures are planned, approved and recorded in the same way.
-Other modules implement the functions; this module only adapts them.
+A playbook is a file that describes the response to one kind of incident. A procedure is something
+that a playbook may call: a configured command or HTTP request, or one of these functions of
+Standfast. All procedures are planned, approved and recorded in the same way. Other modules
+implement the functions; this module adapts them to the class `Procedure`.
 
 Rules
-- Each procedure runs in this process and ends with it. An interrupted procedure is therefore
+- A built-in procedure runs in this process and ends with it. An interrupted procedure is therefore
   repeated, unless its result exists already.
-- An exercise uses simulators with the same names instead.
+- An exercise replaces these procedures by simulators with the same names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,8 +62,8 @@ def built_in_procedures(
 class _BuiltInProcedure(Procedure):
     """A procedure that can be repeated without harm.
 
-    By default, the look-up after an interruption reports that it was not done, so that it is
-    repeated.
+    After an interruption, `_is_in_effect` is asked whether the procedure was done. By default it
+    returns False, and the procedure is repeated.
     """
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
@@ -89,7 +90,10 @@ class _BuiltInProcedure(Procedure):
 
 
 class _RetentionHold(_BuiltInProcedure):
-    """A retention hold of the vault; object locks are extended at once."""
+    """A retention hold: an order that keeps recovery points from expiring.
+
+    The object locks in the vault (the store of the backups) are extended at once.
+    """
 
     can_undo = True
     changes_nothing = False
@@ -148,7 +152,7 @@ class _EvidenceReview(_BuiltInProcedure):
         )
         return Result(
             target=order.target,
-            # Altered files were left out; the result must not look like "nothing was found".
+            # The review leaves out altered files. Its result must not look like "nothing found".
             state=EffectState.DONE if reviewed.is_whole else EffectState.FAILED,
             reason=reviewed.reason,
             facts=reviewed.as_json(),
@@ -156,7 +160,10 @@ class _EvidenceReview(_BuiltInProcedure):
 
 
 class _CleanPointSearch(_BuiltInProcedure):
-    """A search for the newest recovery point without signs of the intrusion."""
+    """A search for the newest recovery point without signs of the intrusion.
+
+    A recovery point is one restorable state of a backup set.
+    """
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
 
@@ -181,8 +188,8 @@ class _CleanPointSearch(_BuiltInProcedure):
 class _SetRecovery(_BuiltInProcedure):
     """The recovery of a backup set; its undo puts the previous data back.
 
-    The sets are recovered one after another. The sets of a service come after the sets of the
-    services on which it depends.
+    A backup set is a group of sources that are backed up together. The sets are recovered one after
+    another. The sets of a service follow the sets of the services on which it depends.
     """
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
@@ -206,8 +213,9 @@ class _SetRecovery(_BuiltInProcedure):
         ).as_json()
 
     def _is_in_effect(self, order: Order) -> bool:
-        # After an interruption, report a recovery as not in effect, and during an undo as still in
-        # effect. The call is then repeated and continues where it was interrupted.
+        # Report an interrupted recovery as not in effect. During an interrupted undo, report the
+        # recovery as still in effect. In both cases the call is repeated, and continues where it
+        # was interrupted.
         return order.verb == RETURN
 
     def _execute(self, order: Order) -> Result:
@@ -237,9 +245,9 @@ class _SetRecovery(_BuiltInProcedure):
 
 
 class _NoticePreview(_BuiltInProcedure):
-    """The preview of a notice: it only confirms the notice in the plan.
+    """The preview of a notice (a message to the people that are concerned).
 
-    The notice was rendered and stored when the step was planned.
+    The notice is rendered and stored when the step is planned. The execution only confirms it.
     """
 
     def __init__(self) -> None:
@@ -258,8 +266,8 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    If the playbook gives no time, the time is the latest time at which a step in `needs` was
-    answered or ended. If `needs` is empty, the time is the opening of the incident. The time is
+    If the playbook states no time, the time is the latest time at which a step in `needs` was
+    answered or ended. If `needs` is empty, it is the time at which the incident was opened. It is
     never the time at which the statement is executed.
     """
 

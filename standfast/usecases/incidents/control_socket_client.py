@@ -1,18 +1,17 @@
 """Client of the control socket of a running `standfast serve`.
 
-A command needs half a second of processor time to load the ledger (the database of incidents). A
-running `serve` has loaded the ledger already. Therefore a command asks `serve` to open its
-incident, and loads the ledger while `serve` works on the incident. The server is
+A command needs half a second of processor time to load the code of the ledger (the database of
+incidents). A running `serve` has loaded this code already. Therefore a command asks `serve` to open
+the incident, and loads the code while `serve` begins to work on the incident. The server is
 `standfast/console/control_socket_server.py`.
 
 Rules
-- `serve` opens an incident only if its configuration equals that of the command; otherwise the
-  command opens the incident itself.
-- The command also opens the incident itself if `serve` refuses or does not answer in time.
+- `serve` refuses to open the incident if its configuration differs from that of the command.
+- If `serve` refuses or does not answer in time, the command opens the incident itself.
 - A repeated request opens no second incident: the id of the request is committed with the incident,
   and the same id returns the same incident.
-- The socket is in a folder of `serve`'s user. Only that user has access to the folder, and that
-  user may read the ledger and its keys anyway.
+- The socket is in a folder that only the user of `serve` (and root) can enter. This user can read
+  the ledger and its keys anyway, so the socket adds no access.
 """
 
 import json
@@ -40,7 +39,7 @@ _PART = 65536
 class OpenRequest:
     """A request of a command to open an incident."""
 
-    message: str  # 32 random hexadecimal digits
+    message: str  # id of the request: 32 random hexadecimal digits
     configuration: str  # fingerprint of the configuration
     scenario: str
     inputs: Mapping[str, str | list[str]]
@@ -53,7 +52,7 @@ class OpenResponse:
     """The answer of a running `serve`."""
 
     incident: str
-    has_joined: bool  # True if an open incident was joined
+    has_joined: bool  # True if the request belongs to an incident that was open already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +131,10 @@ def parse_request(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Yield the socket's address; the kernel accepts no long paths.
+    """Yield the address of the socket.
 
-    A long path is replaced by a path through a descriptor of the folder.
+    The kernel accepts no long paths. A long path is replaced by a short path in `/proc`, through an
+    open descriptor of the folder.
     """
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:

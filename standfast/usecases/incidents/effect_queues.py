@@ -5,13 +5,14 @@ the effects of one kind through one adapter. The ledger (the database of inciden
 effect.
 
 Rules
-- A call to a provider is between two commits to the ledger: the claim, which records that a runner
-  begins the effects, and the receipt, which records their results.
+- Before a call to a provider, the claim is committed to the ledger: it records that a runner (a
+  process that executes incidents) begins the effects. After the call, the receipt is committed,
+  which records the results.
 - Before the claim, each effect with an unknown outcome is looked up at the provider, and the states
   of the targets before the change are recorded.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
-- The runners (processes that execute live incidents), on any host, share the rate equally. Each
-  runner counts all runners every second in the ledger; a dead runner counts until its lease ends.
+- The runners of live incidents, on any host, share the rate equally. Each runner reads the number
+  of runners from the ledger every second. A dead runner is included until its lease ends.
 - An error in one queue does not stop other queues. The result reports each error with its queue.
 - While the ledger is unavailable, the commit of a receipt is retried a limited number of times.
 """
@@ -98,12 +99,13 @@ class Pace:
     """The pace of calls to one provider.
 
     Tokens are taken twice: `turns` limits the claims, and `calls` limits the calls. Under load,
-    claims can wait for the ledger and end together. Without the second limit, their calls would
-    then arrive at the provider together.
+    several claims can wait for the ledger and then end together. Without the second limit, their
+    calls would reach the provider together.
 
-    A tenth of the burst stays unused. While the first calls are on their way, `calls` already
-    refills, but the provider's own bucket is still full and cannot. The unused tenth covers this
-    difference. A call has at most as many effects as the other nine tenths of the burst.
+    A tenth of the burst stays unused. While the first calls are on their way, the bucket `calls`
+    refills already. The provider's own bucket cannot refill, because it is still full. The unused
+    tenth covers this difference. A call has at most as many effects as the other nine tenths of the
+    burst.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -121,7 +123,7 @@ class Pace:
 
 @dataclass(kw_only=True)
 class EffectQueues:
-    """The queues of one incident, and the threads with which a runner works."""
+    """The queues of one incident, and the threads that process them."""
 
     ledger: Ledger
     adapters: Adapters
@@ -188,7 +190,7 @@ class EffectQueues:
         ]
         self._work(queue, limits)
         for other in others:
-            # The queue is empty, so workers that have not started are not needed.
+            # The queue is empty, so tasks that have not started are not needed.
             if not other.cancel():
                 result_of(other)
 
@@ -210,7 +212,7 @@ class EffectQueues:
         """Return the number of runners that share a rate, counted every second."""
         with self._count_lock:
             if time.monotonic() - self._counted_at >= _COUNT_SECONDS:
-                # While the ledger does not answer, no effect is claimed either.
+                # If the ledger does not answer, the old number stays: no effect can be claimed.
                 with suppress(StandfastError):
                     self._runners = max(1, self.ledger.runners.count_live(self.clock()))
                 self._counted_at = time.monotonic()
@@ -228,7 +230,7 @@ class EffectQueues:
                 settings=self.adapters.settings,
             )
         except ApprovalRefused:
-            return None  # the step requests approval again; other steps may have work in this queue
+            return None  # the step asks for approval again; other steps may have effects here
 
     def _store_receipt(self, batch: Batch, results: list[Result]) -> None:
         """Record the results of a call; retry while the ledger is unavailable.
@@ -268,8 +270,8 @@ class EffectQueues:
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # Read the prior states of only one batch, so that its accounts are locked before those of
-        # the next batch are read. The queue starts again for the next batch.
+        # Read the prior states of one batch only. Its accounts are then locked before the accounts
+        # of the next batch are read. The queue starts again for the next batch.
         if rows := effects.without_prior(self.incident, queue, self.clock(), LOOKUP_ROWS):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
@@ -284,7 +286,7 @@ class EffectQueues:
         return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
 
     def _fail_all(self, queue: EffectQueue, error: StandfastError) -> None:
-        """Mark effects without a usable adapter as failed; nothing was done."""
+        """Mark all effects of the queue as failed: its adapter is not usable."""
         limits = Limits(batch=1000, is_local=True)
         while batch := self._claim(queue, limits):
             failed = [

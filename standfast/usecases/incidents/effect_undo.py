@@ -1,4 +1,4 @@
-"""Undo of effects: which targets are restored, and needed approvals.
+"""Undo of effects: the targets that are restored, and needed approvals.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. The prior
 state is the state of the target before the first effect.
@@ -6,20 +6,20 @@ state is the state of the target before the first effect.
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused while the effect's
   outcome is unknown, before the effect has begun, and while another open incident locks the same
-  account. Of several incidents that locked an account, the last one to be undone restores the prior
-  state.
+  account. If several incidents locked an account, the last undo restores the prior state.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
-  an exercise (against simulators), it needs an approval only if the lock was not proven.
+  an exercise (against simulators), it needs an approval only if the lock was not proven, for
+  example by a refused sign-in.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
-- If an undo needs approvals, it needs two, because the person who requests the undo may give one of
+- If an undo needs approvals, it needs two, because the person who requests the undo may sign one of
   them. One approval is enough if three conditions are met: the person who opened the incident
   requests the undo, that person signed in to open it, and no trigger (such as a webhook) added
-  accounts to it. That person may not approve in the incident, so the one approval comes from
-  another person.
-- In a stopped incident only undos run. If an earlier undo is paused, a new undo takes over the
-  effects that the paused undo has not begun. Effects that were planned and never begun are not
-  undone.
+  accounts to it. That person may not approve in the incident, so the one approval is from another
+  person.
+- A person can stop an incident; only undos run then. If an earlier undo is paused, a new undo takes
+  over the effects that the paused undo has not begun. Effects that were planned and never begun are
+  not undone.
 - `plan_undo` changes nothing. `undo` computes the plan again before it records it.
 """
 
@@ -308,7 +308,7 @@ def _undo_obstacle(row: EffectRow, adapters: Adapters) -> str:
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters) -> bool:
-    """Return whether a lock lacks the proof that its directory can give.
+    """Return whether a lock lacks the proof that its directory supports.
 
     A proof is, for example, a sign-in that the directory refused after the lock.
     """
@@ -333,7 +333,7 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
 
 
 def _irreversible_changes(drafts: Sequence[Draft], adapters: Adapters) -> list[str]:
-    """Return the changes made by locks that no unlock reverts."""
+    """Return the changes of the locks that an unlock cannot revert."""
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:

@@ -4,9 +4,9 @@ Rules
 - Opening is one commit to the ledger (the database of incidents); no other system needs to be up.
 - Any number of runners (processes that execute incidents) may call `advance` at the same time and
   repeatedly: the function keeps no state between two reads of the ledger.
-- `advance` returns when the incident waits for a person, or for a time beyond the longest wait of a
-  runner (`runner_waiting`).
-- `by` is the name of a person who signed in.
+- `advance` returns when the incident waits for a person, or for a time that is further away than
+  the longest wait of a runner (see `runner_waiting`).
+- `by` is the name of a person who signed in to Standfast.
 """
 
 import threading
@@ -124,9 +124,9 @@ def add_to_incident(
 ) -> int:
     """Add accounts to an open incident; return how many are new.
 
-    The steps are planned again for the new accounts. For these accounts, as for accounts that a
-    trigger adds, each step that needs approvals needs one more approval: the person who opened the
-    incident did not sign for them. Raise UsageError if the input is not a list of accounts.
+    The steps are planned again for the new accounts. Each step that needs approvals then needs one
+    more approval, because the person who opened the incident did not sign for the new accounts.
+    Raise UsageError if the input is not a list of accounts.
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
@@ -159,7 +159,7 @@ def _account_lists(playbook: Playbook) -> list[str]:
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
     """Stop an incident; calls in progress end, and their results are recorded.
 
-    A runner then looks up unknown outcomes; `wait_until_still` looks them up in this process.
+    A runner then looks up results that are unknown; `wait_until_still` does so in this process.
     """
     refuse_closed(installation, incident_id)
     who = authorise_lifecycle_change(installation, incident_id, by, needs_role=False)
@@ -207,9 +207,9 @@ def close(
 ) -> None:
     """Close an incident.
 
-    Raise Refused while a call is in progress, and while a break-glass approval is not reviewed.
-    Raise Refused also if more than `joined` triggers have added to the incident, because the caller
-    has not seen the last of them.
+    Raise Refused while a call is in progress, and while a break-glass approval (by one person
+    alone) is not reviewed. Raise Refused also if targets were added more than `joined` times,
+    because the caller has not seen the last addition.
     """
     who_closes = authorise_lifecycle_change(installation, incident_id, by)
     for step, who in installation.ledger.decisions.unreviewed(incident_id).items():
@@ -232,7 +232,7 @@ def reopen(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def look(installation: Installation, incident_id: str, *, must_verify: bool = True) -> Outcome:
-    """Return the state of an incident and the summary of its status."""
+    """Return the state of an incident, and the summary of its status."""
     runners, now = installation.ledger.runners, installation.clock()
     state = replace(
         installation.ledger.incidents.state(incident_id, must_verify=must_verify),
@@ -312,7 +312,7 @@ def advance(
     try:
         ledger.audit.sign_head(clock())
     except StandfastError as error:
-        # The other machine that keeps copies of the signatures may be unreachable.
+        # The witness (a machine that stores copies of the signatures) may be unreachable.
         troubles.append(error)
     outcome = look(installation, incident_id)
     return Outcome(
@@ -386,7 +386,7 @@ def _runner(installation: Installation, incident_id: str, way: str) -> Iterator[
 
     def beat() -> None:
         while not is_over.wait(LEASE.total_seconds() / 3):
-            # One missed renewal does no harm: the lease lasts three intervals.
+            # One failed renewal does no harm: the lease lasts three intervals.
             with suppress(StandfastError):
                 runners.extend_lease(token, incident_id, installation.clock())
 

@@ -1,13 +1,13 @@
 """Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
-- An enrolled person has a passphrase or passkey in the ledger (the database of incidents). A change
-  to a live incident needs an enrolled person that signs in. Every enrolled person may stop the
-  incident. For any other change the person needs a role, and must have been enrolled for a day or
-  during the set-up.
+- A live incident acts on real systems. A change to it needs the sign-in of an enrolled person, who
+  has a passphrase or passkey in the ledger (the database of incidents). Every enrolled person may
+  stop the incident. For any other change the person needs a role, and must have been enrolled
+  during the set-up or at least a day ago.
 - While nobody is enrolled, the user of the command may make every change, and the ledger records
-  that user. Only the owner (the person with the offline signing key) can remove the last enrolled
-  person.
+  that user. This state cannot be forced: only the owner (the person with the offline signing key)
+  can remove the last enrolled person.
 - Exercises and plans reach no live system and need no sign-in.
 """
 

@@ -1,14 +1,15 @@
 """Effects of a notice: one message for each recipient.
 
-An effect is one act on one target outside Standfast, here one message to one recipient. An audience
-is the configured list of recipients.
+A notice is a message to the people that an incident concerns. An effect is one act on one target
+outside Standfast, here one message to one recipient. An audience is the configured list of
+recipients. A sender is the adapter of one channel, such as SMTP or letters.
 
 Rules
 - Each message has the recipient's language and channel.
-- Every row of the audience becomes an effect; a row without a usable address becomes a refused
-  effect.
-- A held recipient, such as a minor, becomes a refused effect too: a person decides whether and how
-  the recipient is notified.
+- Every row of the audience becomes an effect. The effect of a row without a usable address is
+  planned as refused.
+- The effect of a held recipient, such as a minor, is planned as refused too: a person decides
+  whether and how the recipient is notified.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ def notice_effects(
         return Expansion(drafts=(), reason="its recipients are listed while the incident is open")
     audience = adapters.audience(audience_name)
     if not audience.rows:
-        # Without this error, a notice with a wrong query would count as sent to everybody.
+        # Without this error, a notice with a wrong query would be reported as sent to everybody.
         raise ConfigurationError(
             f"audience {audience_name!r}: nobody is in it. Correct its list or its query."
         )
@@ -63,8 +64,8 @@ def notice_effects(
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, adapters, token_of)
         if adapters.mode is Mode.EXERCISE or adapters.prints(sender):
-            # Send all messages at once, without a canary (first few messages): an exercise reaches
-            # nobody, and letters wait until people post them.
+            # Send all messages at once, without a canary (a few messages before the rest). An
+            # exercise reaches nobody, and letters wait until people post them.
             return found
         return with_canary(found, adapters.config.notices, len(audience.recipients))
 
@@ -89,7 +90,7 @@ def render_step_notice(
 ) -> Prepared:
     """Render the notice of a step.
 
-    `overrides` replace values that the step gives to the template.
+    `overrides` replace values that the step passes to the template.
     """
     template_name = cast("str", arguments["template"])
     template = adapters.templates.get(template_name)
@@ -187,7 +188,7 @@ def _channel_and_target(person: Recipient, sender: str, adapters: Adapters) -> t
 
 
 def _held_recipient(prepared: Prepared, person: Recipient, sender: str, default: str) -> Draft:
-    """Return a refused effect for a recipient that a person must decide about."""
+    """Return a refused effect for a recipient that needs a decision."""
     return Draft(
         verb=SEND,
         connector=sender,

@@ -1,8 +1,9 @@
-"""Outcome of an incident's run, with the exit status of its worst trouble.
+"""Outcome of an incident's run, with the exit status of the command.
 
 Rules
-- The exit status shows what the caller must do next. Damage and errors come first, then failed
-  containment (such as an account that could not be locked), then waiting for people.
+- The exit status shows what the caller must do next. If several statuses apply, damage and errors
+  take precedence over failed containment (such as an account that could not be locked), and this
+  over waiting for people.
 - An incident waits for nobody if it is closed, or if it is stopped and everything is restored.
 """
 
@@ -28,7 +29,8 @@ class Outcome:
     summary: StatusSummary
     troubles: tuple[str, ...] = ()  # refusals and errors that stopped a part of the work
     trouble_status: ExitStatus = ExitStatus.REFUSED  # status of the most serious trouble
-    # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
+    # Result of the undo that was just requested: PARTIAL if it restored some targets, FAILED if it
+    # restored none, None if it restored all or no undo was requested.
     undo_result: StepState | None = None
 
     @property
@@ -47,7 +49,10 @@ class Outcome:
 
     @property
     def _has_failed(self) -> bool:
-        """Return whether the undo failed, or a step failed and is not accepted."""
+        """Return whether the undo failed, or a failed step was not accepted.
+
+        A person can accept the failure of a step, so that later steps run.
+        """
         return self.undo_result is StepState.FAILED or any(
             current_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
@@ -60,11 +65,11 @@ class Outcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status; failures come before waiting for people."""
+        """The exit status of the command, by the precedence of this module."""
         if self.troubles:
             return self.trouble_status
         if not (self.summary.is_over or self._is_at_rest):
-            # A failed containment must not look like an open question.
+            # Report a failed containment even if other steps still wait for people.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
         if self.summary.is_failed or self.undo_result is StepState.FAILED:
             return ExitStatus.FAILED

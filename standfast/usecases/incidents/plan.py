@@ -1,5 +1,8 @@
 """Plan of an incident, without changes: steps, duration, warnings, digest.
 
+A playbook is the file that describes the response to one kind of incident; a step is one part of
+it. An adapter connects Standfast to one external system, such as an account directory.
+
 Rules
 - A plan computes the targets of each step with the same code as a live run, but with adapters that
   refuse every change.
@@ -58,13 +61,13 @@ class PlannedStep:
     targets: int
     refused: Mapping[str, int]  # number of targets by reason
     by_adapter: Mapping[str, int]
-    notes: tuple[str, ...]  # what the adapters can prove and cannot do, and other remarks
+    notes: tuple[str, ...]  # abilities and limits of the adapters, and other remarks
     approvals: int
     roles: tuple[str, ...]
     is_irreversible: bool
     undo: str
     seconds: int  # the shortest duration that the providers' limits allow
-    own: tuple[str, ...]  # enrolled people whose own accounts the step would lock
+    own: tuple[str, ...]  # people registered as approvers whose own accounts the step would lock
     impossible: str  # why the step cannot run now, or ""
 
     def as_json(self) -> JsonObject:
@@ -129,7 +132,7 @@ def plan_incident(
     opened_by: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PlanReport:
-    """Plan a playbook; record the digest in the ledger's audit log.
+    """Plan a playbook; record the digest of the plan in the audit log.
 
     `opened_by` is the sign-in name of the person who wants to open the incident; the plan warns if
     it would lock an account of that person. `progress` is called with the number of planned steps
@@ -187,9 +190,10 @@ def _planned(
     locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
-    """Return a step of the plan, and its acts on targets except messages.
+    """Return a step of the plan, and its effects except messages.
 
-    Messages are only counted, because a notice may have a million of them.
+    An effect is one act on one target, such as the lock of one account. Messages are only counted,
+    because a notice may have a million of them.
     """
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
@@ -248,14 +252,14 @@ def _planned(
 
 
 def _is_left_out(step: Step, state: State) -> bool:
-    """Return whether the inputs alone exclude the step."""
+    """Return whether the inputs exclude the step, whatever people answer."""
     if step.when is None or any(name[0] != "inputs" for name in parse(step.when).names()):
         return False
     return not is_wanted(step, state)
 
 
 def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
-    """Return what each adapter can and cannot do, for the plan."""
+    """Return the abilities and limits of each adapter, for the plan."""
     adapters = planner.adapters
     notes: list[str] = []
     for name in by_adapter:
@@ -269,7 +273,10 @@ def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], adapters: Adapters) -> int:
-    """Return the shortest duration that the limits allow, in seconds."""
+    """Return the shortest duration of a step, in seconds.
+
+    It is the time of a wait, or the time that the rate limits of the providers require.
+    """
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
     slowest = 0.0

@@ -1,13 +1,14 @@
 """Effects of commands, HTTP requests and built-in procedures.
 
-A procedure is a command, an HTTP request or a function of Standfast that playbooks may call. An
-effect is one act on one target, here one call of a procedure.
+A procedure is a command, an HTTP request or a function of Standfast that playbooks (files that
+describe the response to an incident) may call. An effect is one act on one target, here one call of
+a procedure.
 
 Rules
-- An impossible call becomes a refused effect in the plan; every target is named.
-- A call without an undo needs an approval, or a stated reason why it needs no approval. The check
-  is made here and not in the playbook's validation, because only the configuration states which
-  calls can be undone.
+- The effect of an impossible call is planned as refused, so that the plan names every target.
+- A call without an undo needs an approval, or a stated reason why it needs no approval. This module
+  checks this rule. The validation of playbooks cannot check it, because only the configuration
+  states which calls can be undone.
 - The name of a target contains the procedure and all parameters. Two calls that differ in one
   parameter are therefore two effects: for example, blocking port 22 and blocking port 80 of a host.
   Two incidents share an effect only if all parameters are equal.
@@ -76,7 +77,7 @@ def call_effect(
 
 
 def _protected(procedure: str, details: JsonObject, adapters: Adapters) -> str:
-    """Return why an account that the call names is protected, or "".
+    """Return why an account in the call's parameters is protected, or "".
 
     A protected account is an account that no playbook may lock.
     """

@@ -1,13 +1,13 @@
 """Effects of a recovery, one for each backup set, and needed approvals.
 
-An effect is one act on one target, here the recovery of one backup set for the services that need
-it.
+A backup set is a group of sources that are backed up together. An effect is one act on one target,
+here the recovery of one backup set for the services that need it.
 
 Rules
-- If a target contains data, the recovery sets this data aside under another name. A second person
-  then approves the step.
-- An exercise (a run against simulators) reads no target, and always needs this approval. If no
-  services are configured, the exercise uses the given names as names of services and sets.
+- If a folder, database or bucket to be restored contains data, the recovery sets this data aside
+  under another name. The step then needs the approval of a second person.
+- An exercise (a run against simulators) does not read these targets, and always needs the approval.
+  If no services are configured, an exercise uses each given name as a service and as its set.
 """
 
 from collections.abc import Mapping, Sequence

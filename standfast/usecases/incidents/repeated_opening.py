@@ -1,12 +1,15 @@
 """Continuation of the unfinished incident of a repeated command.
 
+Reason: a command may fail after its incident was committed, for example on a full disk. If the
+repeated command opened a second incident, the same accounts would be locked, and the same people
+notified, again.
+
 Rules
-- A command may fail after its incident was committed, for example on a full disk. If the repeated
-  command opened a second incident, it would lock and notify the same people again.
-- Two requests are the same if they have the same playbook, mode, inputs and requester. The incident
-  of the earlier request is continued if it has work left that needs no person. If it is stopped,
-  closed, done or waits for a person, a new incident is opened: an account may have to be locked
-  again.
+- Two requests are the same if they have the same playbook, mode, inputs and requester. (A playbook
+  is the file that describes the response to one kind of incident.)
+- The incident of the earlier request is continued if it has work left that needs no person.
+- If that incident is stopped, closed, done or waits for a person, a new incident is opened: an
+  account may have to be locked again.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,11 @@
 """Results of steps in numbers, with reasons and some masked names.
 
+A step is one part of an incident's response, such as the lock of a list of accounts. It has one
+effect, and therefore one result, for each target.
+
 Rules
-- Causes and counts contain no personal data. The first targets that are not done are shown masked;
-  the person who typed their names recognises them.
+- Causes and counts contain no personal data. The names of the first targets without success are
+  shown masked; the person who typed the names recognises them.
 - Full names of targets are shown on request. Each access is recorded in the audit log of the ledger
   (the database of incidents), with the actor and the number of names.
 """
@@ -36,8 +39,8 @@ MORE_PEOPLE = (
 )
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
-_MOST_NAMED = 5  # shown targets for each reason
-_MOST_OPENED = 200  # decrypted targets of one step: a notice may have a million failed messages
+_MOST_NAMED = 5  # targets shown for each reason
+_MOST_OPENED = 200  # targets decrypted for a step: a notice may have a million failed messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class Missed:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The result of one kind of act in a step, such as the locks, in numbers."""
+    """The number of results of one kind of act in a step, such as locks."""
 
     step: str
     verb: str
@@ -110,8 +113,8 @@ class Tally:
 def tallies(installation: Installation, incident_id: str) -> list[Tally]:
     """Count the acts of each step, with reasons for acts that are not done.
 
-    A step can be planned several times, in rounds. A round that an approver refused is counted only
-    until a later round exists.
+    Each planning of a step is a round. A round that an approver refused is counted only until a
+    later round exists.
     """
     kinds = count_effect_kinds(installation.ledger.database, incident_id)
     refused = installation.ledger.steps.refused(incident_id)
@@ -212,7 +215,7 @@ def _masked_targets(
         shown = mask_target(row.target) if ACTIONS[verb].names_people else row.target
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:
-            names.append(shown.removeprefix(":"))  # ":" begins an account that no system knows
+            names.append(shown.removeprefix(":"))  # ":NAME" is an account that no system contains
     return found
 
 

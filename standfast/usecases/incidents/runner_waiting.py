@@ -18,7 +18,7 @@ DIRECT = "direct"  # the runner is part of a command, and a person waits for its
 def longest_wait(state: State, way: str) -> timedelta:
     """Return a runner's longest wait; `way` is the kind of runner.
 
-    The wait of a command is shorter if `waits_only_for_notices`.
+    A command (`way` is DIRECT) waits less long if `waits_only_for_notices` is true.
     """
     is_short = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WAIT_FOR_PERSON if is_short else retry_rules.LONGEST_WAIT
@@ -27,9 +27,10 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    A command then waits only briefly, because `serve` or the next command retries the messages.
-    These messages were certainly not sent: the result is False while the outcome of a message must
-    be looked up. It is also False while a lock or an unlock remains.
+    A notice is a message to the people that an incident concerns. A command then waits only
+    briefly, because `serve` or the next command retries the messages. Return False while the
+    outcome of a message is unknown and must be looked up, and while any other action runs, such as
+    a lock.
     """
     actions = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     actions += [(additional_step_verb(view.step), view) for view in state.extra]

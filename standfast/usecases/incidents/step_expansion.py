@@ -1,11 +1,14 @@
 """Expansion of a step into effects; approvals; refusal of early notices.
 
-An effect is one act on one target outside Standfast, such as the lock of one account. The abort
-window is the time between the approval of a notice and its first message.
+A step is one part of a playbook (the file that describes the response to one kind of incident). An
+effect is one act on one target outside Standfast, such as the lock of one account. A notice is a
+message to the people that the incident concerns. Its abort window is the time between its approval
+and its first message.
 
 Rules
-- Planning only reads; it changes nothing.
-- Every target is named: an impossible act becomes a refused effect with its reason.
+- Expansion computes the effects of a step and the approvals that they need. It reads external
+  systems and changes nothing there.
+- Every target is named: the effect of an impossible act is planned as refused, with its reason.
 - A message to anybody outside the staff needs an approval, whatever the playbook says.
 - If the requester did not sign in, a step that needs approvals needs one more approval.
 - A step needs an approval if it would lock more accounts than one person may lock (`blast_radius`).
@@ -194,10 +197,11 @@ def _expand_once(
         handle = ledger.cipher.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
-    # If a trigger (such as a webhook) added accounts, nobody signed in for them.
+    # Targets that were added later (for example by a webhook) were not signed for by the opener.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
     own = (incident_id, step_name)  # locks of earlier rounds (plannings) are counted with this step
-    # Read the ledger outside `try`: if it is unreachable, the step must not fail.
+    # Read the ledger (the database of incidents) outside `try`: if it is unreachable, the step must
+    # not be recorded as failed.
     facts = ledger.facts.of_incident(incident_id)
     locked = locked_today(
         ledger, state.mode, installation.clock(), installation.config, excluded_step=own
@@ -269,9 +273,9 @@ def _refuse_early_notice(
 def _is_extended(installation: Installation, state: State, step_name: str) -> bool:
     """Return whether a person added accounts since the last round of the step.
 
-    Evidence is then copied and sealed again, because the logs contain more about the added
-    accounts. It is not copied again for accounts that a trigger adds, because triggers may fire
-    each minute.
+    A round is one planning of the step. Evidence is then copied and sealed (signed) again, because
+    the logs contain more about the added accounts. It is not copied again for accounts that a
+    trigger (such as a webhook) adds, because a trigger may fire every minute.
     """
     return any(
         event.action == EXTENDED and int(event.detail["joined"]) > state.steps[step_name].joined
@@ -303,7 +307,7 @@ def _is_empty(expansion: Expansion) -> bool:
 def _without_unlocked(
     installation: Installation, incident_id: str, expansion: Expansion
 ) -> Expansion:
-    """Omit accounts that this incident has unlocked: they have no lock."""
+    """Omit accounts that this incident has unlocked: no lock can be proven."""
     effects = installation.ledger.effects
     unlocked = set(effects.locked_targets(incident_id, is_undone=True))
     unlocked -= set(effects.locked_targets(incident_id))  # keep accounts that were locked again

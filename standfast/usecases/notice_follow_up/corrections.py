@@ -1,11 +1,15 @@
 """Correction of a wrong notice: its recipients, and when it is refused.
 
+A notice is a message to the people that an incident concerns. A correction is a second notice. An
+individual message is a message to one recipient about whom a person had to decide, or whom the
+first message did not reach.
+
 Rules
-- A correction goes to everybody who received, or may have received, the wrong notice. A message may
-  have been received if its state is `DONE` or `UNKNOWN`, unless it bounced or was dropped. An
-  individual message that replaced a message of the notice counts too.
-- A notice is corrected only if none of its messages is in progress or planned, because the
-  correction would miss the recipient of such a message. The notice must be stopped first.
+- A correction is sent to everybody who received, or may have received, the wrong notice. A message
+  may have been received if its state is `DONE` or `UNKNOWN`, and it neither bounced nor was
+  dropped. Individual messages that replaced a message of the notice are included.
+- A notice with messages that are in progress or planned cannot be corrected, because the correction
+  would miss their recipients. The notice must be stopped first.
 - The wrong text is never sent again. A failed message is not retried; its recipient is notified
   individually with the valid text.
 - A correction is a separate step. Its approvals, its roles and its abort window (the time between
@@ -148,7 +152,7 @@ def _refuse_unfinished(installation: Installation, incident_id: str, step_name: 
 def _messages(
     installation: Installation, incident_id: str, step_name: str
 ) -> Iterator[SentMessage]:
-    """Yield the messages of a notice, then their individual replacements."""
+    """Yield the messages of a notice, then individual messages in their place."""
     ledger = installation.ledger
     refused = ledger.steps.refused(incident_id)
     settled = {
@@ -190,8 +194,8 @@ def _drafts(
     for message in _messages(installation, incident_id, step_name):
         target = message.row.target
         # A person may have received the notice twice, for example as a guardian and as a customer.
-        # Both messages are corrected. Only a target with an individual message gets one correction
-        # for all its messages.
+        # Both messages are corrected. Exception: a target with an individual message receives one
+        # correction for all its messages.
         if _may_be_received(message) and target not in seen:
             seen |= {target} & individual
             yield _draft(installation, incident_id, name, prepared, message.row)

@@ -1,12 +1,13 @@
 """Held recipients (minors, the deceased): list, marks, decisions.
 
-`notices/audience` determines which recipients are held.
+A held recipient is a recipient of a notice (a message to the people that an incident concerns)
+about whom a person must decide. `notices/audience` determines which recipients are held.
 
 Rules
-- A held recipient waits for the decision of a person: notification by an individual notice
-  (`individual_notices`), or exclusion with a reason. The decision is recorded with its author, time
-  and reason in the ledger (the database of incidents). If the step of the notice names roles, only
-  a person with one of these roles decides.
+- The person decides for an individual notice (`individual_notices`), which is a message to this
+  recipient alone, or excludes the recipient with a reason. The decision is recorded with its
+  author, time and reason in the ledger (the database of incidents). If the step of the notice names
+  roles, only a person with one of these roles decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
   decision to notify is void if an approver refuses the notice.
 """
@@ -37,7 +38,7 @@ _MARK_LENGTH = 8  # minimum length of a mark
 class HeldRecipient:
     """One recipient that is held or was not reached."""
 
-    mark: str  # the beginning of the message's token; people identify the recipient by it
+    mark: str  # first characters of the message's token; commands name the recipient by them
     step: str
     why: str
     decision: str  # "" before a decision
@@ -66,7 +67,7 @@ def list_held(installation: Installation, incident_id: str) -> list[HeldRecipien
 
 
 def unreached(installation: Installation, incident_id: str) -> list[HeldRecipient]:
-    """Return the recipients of undelivered messages, first the undecided."""
+    """Return recipients of undelivered messages, undecided recipients first."""
     installation.ledger.incidents.get(incident_id)
     lost = list_undelivered(installation, incident_id)
     marks = marks_of([*held_effects(installation, incident_id), *(message.row for message in lost)])
@@ -133,8 +134,8 @@ def held_effects(installation: Installation, incident_id: str) -> list[EffectRow
 def _decision(row: EffectRow, replacing_steps: Mapping[str, str]) -> str:
     """Return the valid decision about a recipient, or "".
 
-    A planned individual notice counts as a decision even if the process died before it stored the
-    reason.
+    A planned individual notice is a decision, even if the process died before it recorded the
+    decision and its reason.
     """
     if step := replacing_steps.get(row.token):
         return f"{NOTIFIED_BY_STEP} {step}"

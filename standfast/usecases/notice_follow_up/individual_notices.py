@@ -1,18 +1,21 @@
 """Individual notice to one held or unreached recipient: text, refusals.
 
+A notice is a message to the people that an incident concerns; a step of the incident sends it. A
+held recipient, such as a minor, waits for the decision of a person. An unreached recipient is a
+recipient whose message did not arrive.
+
 Rules
-- A held recipient, such as a minor, waits for the decision of a person. An unreached recipient is
-  one whose message did not arrive. Both are notified by letter, or at their own or another address.
+- Held and unreached recipients are notified by letter, or at their own or another address.
 - An individual notice is a separate step. Its approvals, its text and its abort window (the time
   between approval and message) are those of the original notice. Each recipient has one such step,
   so that nobody is notified twice.
-- If the original notice was corrected, neither text is sent: the original is wrong, and the
-  correction refers to a message that this recipient did not receive. The notice is rendered again
-  with the valid facts.
+- A notice can be corrected by a second notice. Then neither text is sent to the recipient: the
+  original is wrong, and the correction refers to a message that this recipient did not receive. The
+  notice is rendered again with the valid facts.
 - If an answer in the incident was corrected, and the corrected answer makes the notice unnecessary,
   nothing is sent.
-- While the original notice is not approved, an individual notice is refused: if the notice is
-  planned again, the new plan holds the same recipient again.
+- While the original notice is not approved, an individual notice is refused. If an approver refuses
+  the original notice and it is planned again, the new plan contains the same held recipient again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,11 +79,11 @@ def plan_individual_notice(
 ) -> IndividualNotice:
     """Plan an individual notice; it is sent after its approval.
 
-    `to` is one mail address, the lines of a postal address, or empty for the recipient's own
-    address. `name` replaces the recipient's name in the greeting, for example by a guardian's.
-    `values` are the valid statements of a notice that was corrected. Raise UsageError for an
-    invalid address. Raise Refused while the law forbids the notice, and if a corrected answer makes
-    the notice unnecessary.
+    `mark` is the first characters of the message's token. `to` is one mail address, the lines of a
+    postal address, or empty for the recipient's own address. `name`, for example that of a
+    guardian, replaces the recipient's name in the greeting. `values` are the valid statements of a
+    notice that was corrected. Raise UsageError for an invalid address. Raise Refused while the law
+    forbids the notice, and if a corrected answer makes the notice unnecessary.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
@@ -111,7 +114,7 @@ def plan_individual_notice(
     if not is_new:
         row = installation.ledger.effects.current(row)
     decision = f"{NOTIFIED_BY_STEP} {step_name}"
-    # Record the decision also for an existing step: the process that planned it may have died.
+    # Record the decision also if the step existed: the process that planned it may have died.
     if is_held(row) and row.facts.get("decision") != decision:
         facts = {"decision": decision, "by": actor, "because": because}
         reason = f"{decision}, decided by {actor}: {because} ({hold_reason(row)})"
@@ -144,7 +147,7 @@ def _valid_notice(
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
     corrected = valid_corrections(installation, row.incident, first.step)
-    if written.step != first.step:  # a correction: its recipients received the wrong text
+    if written.step != first.step:  # `row` is of a correction; the wrong text was received
         if written.step != corrected[-1]:
             raise UsageError(
                 f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
@@ -199,7 +202,7 @@ def _expansion(
     by: str | None,
 ) -> Expansion:
     incident = installation.ledger.incidents.get(row.incident)
-    # The step of an individual notice is in no playbook; use the step of the first message.
+    # The playbook has no step for an individual notice; use the step of the first message.
     first = first_message(installation.ledger.effects, row)
     step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
     prepared = Prepared.from_json(notice.body)
@@ -273,7 +276,10 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
 
 
 def _step_name(installation: Installation, row: EffectRow) -> str:
-    """Return the name of a recipient's step, numbered after a refusal."""
+    """Return the name of a recipient's step.
+
+    If an approver refused earlier steps for this recipient, the name ends with a number.
+    """
     name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
     refused = {step for step, _ in installation.ledger.steps.refused(row.incident)}
     before = sum(step == name or step.startswith(f"{name}-") for step in refused)

@@ -1,14 +1,15 @@
 """Reports of people about letters: posted, discarded or returned.
 
-A sender of kind `letters` writes the letters to files, which people print.
+A sender (adapter of a message channel) of kind `letters` writes the letters of a notice to files,
+which people print. A notice is a message to the people that an incident concerns.
 
 Rules
-- A written letter waits until a person posts it and reports the day. The ledger (the database of
+- A written letter waits until a person posts it and reports the time. The ledger (the database of
   incidents) records the person that reported it. If the step of the notice names roles, only a
   person with one of these roles may report.
-- Repeating a report changes nothing. If two people report the same letter at the same time, the
-  first report counts. A report returns the number of letters that it changed.
-- A returned letter counts like a bounced mail: its recipient was not notified.
+- A repeated report changes nothing. If two people report the same letter at the same time, the
+  first report is stored.
+- A returned letter is treated like a bounced mail: its recipient was not notified.
 """
 
 from collections.abc import Sequence
@@ -44,9 +45,9 @@ def record_posted(
 ) -> int:
     """Record that the waiting letters were posted; return their number.
 
-    `marks` selects letters by the marks at their foot; without marks, all waiting letters of the
-    step were posted. Raise UsageError if no letter waits, for an unknown mark, and for a time in
-    the future or before the incident.
+    `marks` selects letters by the mark that is printed at the foot of each letter. Without `marks`,
+    all waiting letters of the step are recorded as posted. Raise UsageError if no letter waits, for
+    an unknown mark, and for a time in the future or before the incident.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     at = at or now

@@ -1,7 +1,9 @@
 """Open recipients when an incident ends: held, unposted, unapproved.
 
-A held recipient, such as a minor, waits for the decision of a person. Open recipients do not
-prevent the closing of an incident; the person that closes it sees their number.
+An open recipient has not been notified, because a person must act first. A held recipient, such as
+a minor, waits for a decision. A letter waits until it is posted, and a notice (a message to the
+people that the incident concerns) until it is approved. Open recipients do not prevent the closing
+of an incident; the person that closes it is shown their number.
 """
 
 from dataclasses import dataclass

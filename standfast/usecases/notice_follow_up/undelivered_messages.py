@@ -1,12 +1,16 @@
 """Undelivered messages (bounced, failed, returned) and their replacement.
 
+A notice is a message to the people that an incident concerns. An individual message is a message to
+one recipient that replaces the recipient's message of a notice.
+
 Rules
 - A mail is undelivered if it bounced, if the provider did not try to deliver it, or if the channel
-  refused it. A letter is undelivered if it was returned. A deferred mail may still arrive.
-- A failed message is undelivered if its text was corrected, because a wrong text is never sent
-  again.
-- A stopped or discarded message does not count as undelivered, with one exception: an individual
-  message, which replaces an earlier message. Otherwise its recipient would receive neither message.
+  refused it. A deferred mail is not undelivered, because it may still arrive.
+- A letter is undelivered if it was returned.
+- A failed message is undelivered if its text was corrected: it is not retried, because a wrong text
+  is never sent again.
+- A message that a person stopped or discarded is not undelivered, except an individual message:
+  its recipient would otherwise receive neither message.
 - No second message is sent automatically: a person decides and names the address.
 """
 
@@ -66,11 +70,10 @@ def list_undelivered(installation: Installation, incident_id: str) -> list[Undel
 
 
 def _is_refused(row: EffectRow) -> bool:
-    """Return whether the recipient of a refused message needs another one.
+    """Return whether a message is undelivered because it was refused.
 
-    The recipient needs another one if a channel refused the message, or if an individual message
-    was stopped or discarded. A message that was refused before any call was never sent to a
-    channel, and does not count.
+    True for a mail that the channel refused, and for an individual message that a person stopped or
+    discarded. False for a message that was refused before any call to a channel.
     """
     if row.state is not EffectState.REFUSED:
         return False

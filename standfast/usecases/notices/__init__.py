@@ -1,4 +1,5 @@
 """Notices up to delivery: plan, preview, staged sending, accounting.
 
-Decisions about single recipients are in `notice_follow_up`.
+A notice is a message to the people that an incident concerns. Decisions about single recipients are
+in the package `notice_follow_up`.
 """

@@ -1,10 +1,14 @@
 """Accounting of notices as a file (CSV, JSON) for a regulator.
 
+A notice is a message to the people that an incident concerns. The accounting shows its result for
+each recipient.
+
 Rules
-- The file has one line for each person: the handle (a keyed hash of the address), the language, the
-  reason and the result. Addresses are included only if somebody stated a reason to see them.
-- The digest of the file is recorded in the audit log before the file has its final name, so that
-  the file can be compared with the log. An existing file is never overwritten.
+- The file has one line for each recipient: the handle (a keyed hash of the address), the language,
+  the reason for the notification, and the result. Addresses are included only if somebody stated a
+  reason to see them.
+- The digest of the file is recorded in the audit log before the file has its final name. Every
+  exported file can therefore be compared with the log. An existing file is never overwritten.
 - The file is written and synced under a temporary name. An interrupted export therefore leaves no
   partial file under the final name.
 - Each line is written as soon as it is read, so that a million lines are never all in memory.
@@ -83,7 +87,7 @@ def export(
 
 
 class _Written:
-    """The output so far, with the digests of the whole file and of its lines."""
+    """The file in progress, with digests of the whole file and of its lines."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -169,7 +173,7 @@ def _publish(draft: Path, file: Path) -> None:
 
 
 def _remove_dead_draft(draft: Path) -> None:
-    """Delete a draft if its process died: the draft may contain addresses."""
+    """Delete a draft that a dead process left: it may contain addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
     if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)
@@ -186,7 +190,7 @@ def _row(cells: Sequence[Json]) -> str:
 
 
 def _cell(value: Json) -> Json:
-    """Protect a cell's text from evaluation as a formula in a spreadsheet."""
+    """Quote a cell that a spreadsheet could evaluate as a formula."""
     if not isinstance(value, str):
         return value
     # Some programs treat full-width signs as ASCII signs, and skip spaces before the first sign.

@@ -3,16 +3,19 @@
     add_affected(installation, incident, csv=Path("people.csv"))
     affected_audience(installation, incident)   # the audience `affected` of a notice
 
+An affected person is a person whose data the incident exposed. An audience is a list of the
+recipients of a notice (a message to the people that an incident concerns).
+
 Rules
-- The source of a list is a CSV file, an audience (list of recipients) of the configuration, or logs
-  that were copied and sealed as evidence (`usecases.evidence.affected_records`). When a list is
-  added, its people are stored; a notice never reads the source again.
+- The source of a list is a CSV file, an audience of the configuration, or logs that were copied and
+  sealed as evidence (`usecases.evidence.affected_records`). When a list is added, its people are
+  stored; a notice never reads the source again.
 - The column `exposed` names the exposed data of a person, and `place` the jurisdiction in which the
-  person lives. The caller gives a default for the rows in which one of these columns is empty.
-- Every affected person counts, even if a notice cannot reach that person. A row that repeats a
-  mailbox or a person does not count again. A person on an earlier list does not count again either.
-- The number of people of each place is stored as a fact (a dated statement) of the incident, which
-  legal deadlines depend on.
+  person lives. The caller passes a default for rows in which one of these columns is empty.
+- Every affected person is counted once, even if a notice cannot reach that person. A row that
+  repeats a mailbox or a person is not counted again, and neither is a person on an earlier list.
+- The number of people of each place is stored as a fact (a dated statement) of the incident. Legal
+  deadlines depend on this number.
 - If a source is added again without a change, nothing is added: an interrupted command can be
   repeated.
 """
@@ -49,7 +52,7 @@ WHY = "a person whose data was affected"
 UNKNOWN = "unknown"
 _EXPOSED, _PLACE = "exposed", "place"
 _COLUMNS = {name: name for name in ("name", "language", _EXPOSED, _PLACE)} | {"address": "email"}
-# Kinds of entries: a usable address, a person that somebody must decide about, an unusable row.
+# Kinds of entries: usable address; person about whom somebody must decide; unusable row.
 _REACHED, _HELD, _EXCLUDED = range(3)
 _MOST_KINDS = 100  # different values in a column of one list; more mean that the column is wrong
 
@@ -187,7 +190,10 @@ def affected_report(installation: Installation, incident_id: str) -> AffectedRep
 
 
 def affected_audience(installation: Installation, incident_id: str) -> Audience:
-    """Return the audience `affected`; ConfigurationError without a list."""
+    """Return the audience `affected`, with the people of all lists.
+
+    Raise ConfigurationError if the incident has no list.
+    """
     recipients, held, rejected = people_spool(), people_spool(), []
     entries = list_entries(installation, incident_id)
     first = next(entries, None)
@@ -271,7 +277,7 @@ def _known(installation: Installation, incident_id: str) -> set[str]:
 def _marks(entry: list[Any]) -> set[str]:
     """Return the key and the address of a person, to recognise a repetition.
 
-    An excluded row has neither.
+    Return the empty set for an excluded row, which has no key and no address.
     """
     if entry[0] == _EXCLUDED:
         return set()
@@ -302,10 +308,10 @@ def _pages(entries: Iterable[list[Any]]) -> Iterator[Page]:
 def _state_counts(
     installation: Installation, incident_id: str, report: AffectedReport, author: str
 ) -> Mapping[str, int]:
-    """State the number of people of each place as a fact.
+    """State the number of people of each place as a fact of the incident.
 
-    Return the places for which no legal duty to notify is known, with their numbers of people. No
-    fact is stated for these places.
+    No fact is stated for places for which no legal duty to notify is configured. Return these
+    places, with their numbers of people.
     """
     known = {obligation.jurisdiction for obligation in obligations(installation.config)}
     reference = "lists of affected people, SHA-256 " + ", ".join(

@@ -1,14 +1,14 @@
 """Audience files restored from a backup that is older than the incident.
 
 An audience is the list of recipients of a notice. Its file is restored, read and deleted. The file
-shows the customers before the incident; an intruder may have changed or emptied the database since
-then.
+lists the customers before the incident; an intruder may have changed or emptied the database since
+then. A recovery point is one restorable state of a backup.
 
 Rules
 - The time of the incident is the earliest of its stated times (occurrence, detection, suspicion)
   and of its opening in Standfast.
-- The newest complete recovery point from before that time is used. If no such point exists, an
-  error is raised; a later point is never used.
+- The newest complete recovery point from before the time of the incident is used. If there is none,
+  an error is raised; a later recovery point is never used.
 - Only the named file is restored, into a private folder next to the folders of test restores. The
   folder is deleted after use, even after an error. Folders that a dead process left are deleted
   before a restore.
@@ -50,9 +50,10 @@ def file_before(
 ) -> Iterator[Path]:
     """Yield a file from the newest complete recovery point before the moment.
 
-    The recovery point is of the backup set `set_name`. `path` is `SOURCE/PATH`. Raise
-    ConfigurationError if the set, the point or the file does not exist, UsageError without a
-    private key that decrypts the point, and Damaged if the file cannot be restored completely.
+    The recovery point is of the backup set `set_name`. `path` has the form `SOURCE/PATH`. Raise
+    ConfigurationError if the set, the recovery point or the file does not exist. Raise UsageError
+    if no private key is configured that decrypts the recovery point, and Damaged if the file cannot
+    be restored completely.
     """
     try:
         set_of(installation, set_name)

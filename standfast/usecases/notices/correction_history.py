@@ -1,7 +1,7 @@
 """Valid corrections of a notice, and the audience name of a correction.
 
-A correction is a second notice to the recipients of a wrong notice. The ledger is the database of
-incidents.
+A notice is a message to the people that an incident concerns; a step of the incident sends it. A
+correction is a second notice to the recipients of a wrong notice.
 """
 
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
@@ -13,7 +13,7 @@ from standfast.usecases.core.installation import Installation
 def valid_corrections(installation: Installation, incident_id: str, step_name: str) -> list[str]:
     """Return the steps that correct a notice, newest last.
 
-    Corrections that an approver refused do not count.
+    Omit corrections that an approver refused.
     """
     refused = installation.ledger.steps.refused(incident_id)
     return [
@@ -28,8 +28,8 @@ def valid_corrections(installation: Installation, incident_id: str, step_name: s
 def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
     """Return the newest correction of the text that a step sent, or "".
 
-    The step is a notice, a correction of a notice, or an individual notice (to one recipient that a
-    person decided about). Only corrections that are later than the step count.
+    The step is a notice, a correction of a notice, or an individual notice (to one recipient about
+    whom a person had to decide). Omit corrections that are older than the step.
     """
     effects = installation.ledger.effects
     rows = installation.ledger.notices.of_incident(incident_id)

@@ -1,13 +1,15 @@
 """Accounting of notices: one line for each recipient, counted once.
 
+A notice is a message to the people that an incident concerns; a step of the incident sends it.
+
 Rules
-- Each planned recipient of a notice has one line and counts once, so that the counts add up to the
-  audience (all recipients of the notice). A step can be planned several times, in rounds. A round
-  that an approver refused does not count if a newer round was planned.
+- Each planned recipient of a notice has one line and is counted once, so that the counts add up to
+  the audience (all recipients of the notice). Each planning of the step is a round. A round that an
+  approver refused is omitted if a newer round was planned.
 - The provider reports the result of a submitted message: delivered, deferred, bounced or dropped. A
-  letter counts as submitted when somebody reports it as posted; until then it is only printed.
-- A recipient about whom a person decided counts by that decision: notified by a separate step, or
-  excluded with a reason.
+  letter is submitted when somebody reports it as posted; until then it is only printed.
+- If a person decided about a recipient, the line shows that decision: notified by a separate step,
+  or excluded with a reason.
 - A line names the person by a handle (a keyed hash of the address), not by the address. Addresses
   are shown only for a stated reason, and the audit log then records the access.
 - All lines describe the same moment, even if the ledger (the database of incidents) changes while
@@ -40,7 +42,7 @@ LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)
 class End(StrEnum):
     """The result for one recipient."""
 
-    PLANNED = "planned"  # not started: waits for an approval, a time or the first few messages
+    PLANNED = "planned"  # waits for an approval, a time, or the result of the first few messages
     UNDER_WAY = "under way"
     HANDED_OVER = "handed over"  # the channel accepted the message and has reported nothing else
     DELIVERED = "delivered"
@@ -183,10 +185,10 @@ def account(
 
 
 def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> list[EffectRow]:
-    """Return the rows that count, so that each person counts once.
+    """Return at most one row for each person.
 
-    A round that an approver refused is omitted if a later round exists. A message is omitted too if
-    an individual notice to the same person replaces it.
+    Omit a round that an approver refused if a later round exists. Omit also a message that an
+    individual notice to the same person replaces.
     """
     latest: dict[str, int] = {}
     for row in rows:
@@ -196,7 +198,7 @@ def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> li
 
 
 class _FirstCount:
-    """A filter that counts each person once."""
+    """A filter of rows, so that each person is counted once."""
 
     def __init__(
         self,
@@ -213,7 +215,7 @@ class _FirstCount:
         }
 
     def counts(self, row: EffectRow) -> bool:
-        """Return whether the row counts."""
+        """Return whether `counted_rows` includes the row."""
         is_refused = (row.step, row.round) in self._refused
         is_replanned = row.round < self._latest.get(row.step, 0)
         if is_refused and (is_replanned or "settles" in row.details):

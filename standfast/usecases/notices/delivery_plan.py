@@ -1,12 +1,14 @@
 """Plan of a notice: pages of effects, prefixes of targets, and counts.
 
-An effect is here one message to one recipient; it is refused if no message can be sent. The canary
-is the first few messages, which are sent before the rest.
+A notice is a message to the people that an incident concerns. An effect is here one message to one
+recipient; it is refused if no message can be sent. The canary is the first few messages, which are
+sent before the rest.
 
 Rules
 - The effects are streamed, so that a million recipients are never all in memory. Only counts are
   kept, for example by language and by reason, each for at most `_MOST_KINDS` different values.
-- The root of a Merkle tree covers the digests of all messages to be sent, in order.
+- The root of a Merkle tree covers the digests of all messages to be sent, in order. An approval
+  covers this root.
 - A target names a channel and a person. Two channels to one person are therefore two targets.
 """
 
@@ -88,7 +90,7 @@ class NoticePlan:
         prepared: Prepared,
         drafts: Callable[[], Iterable[Draft]],
     ) -> None:
-        """`drafts` creates the effects again on each call."""
+        """Store the parts; `drafts` creates the effects again on each call."""
         self._template = template
         self._audience = audience
         self._prepared = prepared
@@ -113,7 +115,7 @@ class NoticePlan:
     def notice(self) -> FrozenNotice:
         """Return the notice with its final texts, for the approval.
 
-        Call this after all pages were read, because the notice contains the Merkle root.
+        Call this after all pages are read, because only then the Merkle root is complete.
         """
         return FrozenNotice(
             template=self._template,
@@ -134,7 +136,8 @@ class NoticePlan:
 def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
     """Raise ConfigurationError if a notice would show a placeholder of `init`.
 
-    The notice of an exercise may show placeholders, because it reaches nobody.
+    `standfast init` writes placeholders into the configuration, such as an example of a contact
+    line. The notice of an exercise may show them, because it reaches nobody.
     """
     unset = [key for name, key in organisation.placeholders.items() if name in template.variables]
     if unset and mode is not Mode.EXERCISE:

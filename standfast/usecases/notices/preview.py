@@ -1,5 +1,9 @@
 """Preview of a notice: example values, masked rows, warnings of all rows.
 
+A notice is a message to the people that an incident concerns. An audience is the configured list of
+its recipients. A notice is made from a template. The template has variables, with one value for the
+whole notice, and slots, with a value for each recipient.
+
 Rules
 - Nothing is sent, and nothing is recorded except an access to personal data.
 - The data of a person are masked before the message is created, so that a masked preview contains
@@ -50,10 +54,7 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class AudienceLook:
-    """Messages to the first rows of an audience, and warnings about all rows.
-
-    An audience is the configured list of recipients.
-    """
+    """Messages to the first rows of an audience, and warnings about all rows."""
 
     audience: str
     counts: Mapping[str, int]  # rows by kind, such as recipients, rejected rows and repeated rows
@@ -68,9 +69,9 @@ def draft(
 ) -> Draft:
     """Prepare a notice with the values in `given`.
 
-    A missing value comes from the configuration, or else from the examples of the template; a
+    A missing value is taken from the configuration, or else from the examples of the template; a
     warning names the values from the examples. Raise UsageError for an invalid number or flag, and
-    TemplateInvalid for another unknown or invalid value.
+    TemplateInvalid for an unknown name or any other invalid value.
     """
     context: dict[str, Json] = {**template.example_context()}
     known: dict[str, Json] = (
@@ -98,7 +99,7 @@ def draft(
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The final texts of an incident's notice, which an approval signs."""
+    """The final texts of an incident's notice; an approval covers them."""
 
     step: str
     round: int
@@ -256,7 +257,7 @@ def _message(
 
 
 def _destination(person: Recipient, *, is_masked: bool) -> str:
-    """Return the destination: a mail address, or a letter."""
+    """Return the destination in words: a mail address, or a letter."""
     if person.address:
         return mask_address(person.address) if is_masked else person.address
     lines = (mask_word(person.name),) if is_masked else person.postal

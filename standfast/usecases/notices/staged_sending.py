@@ -3,17 +3,19 @@
     with_canary(drafts, settings, people)          # while planning
     release_due(installation, state, now)          # called by every runner
 
-The canary is the first few messages of a notice. A runner is a process that executes incidents.
-`ledger.notices` enforces a pause, a release or a stop.
+A notice is a message to the people that an incident concerns. The canary is its first few messages.
+A runner is a process that executes incidents. `ledger.notices` enforces a pause, a release or a
+stop.
 
 Rules
-- The canary is spread evenly over the audience, so that it contains many languages and kinds of
-  rows. A letter is never part of the canary: its outcome is unknown until somebody posts it.
+- The canary is spread evenly over the audience (all recipients of the notice), so that it contains
+  many languages and kinds of recipients. A letter is never part of the canary: its outcome is
+  unknown until somebody posts it.
 - The remaining messages are released automatically on three conditions: every canary message has a
   known outcome, at most 10 % of the canary were rejected or bounced, and `canary_minutes` have
   passed. Otherwise an operator releases the remaining messages with `standfast notice go`.
-- One approval covers the whole audience (all recipients of the notice). Staged sending only delays
-  messages: it changes neither the recipients nor the text.
+- One approval covers the whole audience. Staged sending only delays messages: it changes neither
+  the recipients nor the text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -103,8 +105,8 @@ def _may_release(
         return False
     deliveries = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
     lost = deliveries.get(DeliveryState.BOUNCED, 0) + deliveries.get(DeliveryState.DROPPED, 0)
-    # Count rejections as bounces: some relays reject an unknown mailbox at once, other relays
-    # accept the message and return it later.
+    # Include rejections in the losses: some relays reject an unknown mailbox at once, other relays
+    # accept the message and return it later as a bounce.
     return (lost + row.turned_away) * _MESSAGES_PER_LOSS <= done + row.turned_away
 
 
@@ -124,7 +126,7 @@ def resume(installation: Installation, incident_id: str, step: str) -> None:
 
 
 def go(installation: Installation, incident_id: str, step: str) -> int:
-    """Release the remaining recipients now; return their number."""
+    """Release the messages that wait for the canary; return their number."""
     waiting = [row for row in notice_rounds(installation, incident_id, step) if row.waiting]
     if not waiting:
         raise UsageError(
