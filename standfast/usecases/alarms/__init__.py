@@ -1,4 +1,4 @@
-"""Alarms: their recipients, their end, and their display in `status`.
+"""Alarms about faults: recipients, end of alarms, display in `status`.
 
-A fault is detected by the package that measures the value, such as `backups` or `health`.
+The packages that measure the values detect the faults: for example, `backups` and `health`.
 """

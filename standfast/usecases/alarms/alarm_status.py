@@ -3,8 +3,8 @@
 The module `notification` raises the alarms and notifies people. An alarm about an anomaly ("jump")
 reports a backup that changed far more than usual.
 
-Several hosts may share one ledger, the database in which alarms are recorded. An alarm is about one
-host, one vault, or the whole ledger.
+Several hosts may share one ledger, the database in which alarms are recorded, and one vault, the
+store of the backups. An alarm is about one host, one vault, or the whole ledger.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from standfast.records import JsonObject, timestamp
 
 
 class Scope(StrEnum):
-    """The hosts that detect the same fault and send only one notification."""
+    """The hosts that send only one notification together about a fault."""
 
     HOST = "host"  # one backup host, for an alarm about its backups
     VAULT = "vault"  # all hosts with the same vault
@@ -132,8 +132,8 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         if shown_for is not None and now - max(raised) > shown_for:
             continue
         if kind == "deadline":
-            # The status of the incident shows the legal deadline itself. Here a deadline is an
-            # alarm only if its last reminder reached nobody.
+            # The status of the incident shows each legal deadline. This list contains a deadline
+            # only if its last reminder reached nobody.
             raised = [max(raised)]
             if times.get("failed") not in raised:
                 continue

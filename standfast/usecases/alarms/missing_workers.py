@@ -1,12 +1,12 @@
 """Alarm: a host of a site has no worker that reports to Prefect.
 
 A site is a group of hosts that share one Prefect and one ledger (the database of incidents and
-runs).
+runs). A worker is the process on a host that runs the work that Prefect assigns to it.
 
 Rules
 - A host is missing if none of its workers has reported for `LIMIT`. This rule needs no list of
   machines, and also detects that a worker ended although its `standfast serve` is running.
-- Only Prefect knows when a worker reported. The caller reads these times from Prefect.
+- The times of the reports are stored only in Prefect, from which the caller reads them.
 - Each host checks all hosts. The shared ledger ensures that only one host notifies people.
 """
 

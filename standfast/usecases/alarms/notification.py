@@ -1,15 +1,17 @@
 """Alarms (age, anomaly, damage, locks): notified when they begin and end.
 
+An anomaly is a backup that changed far more than usual. The vault is the store of the backups.
+
 Rules
 - A notification is recorded in the ledger (the database of incidents and runs) as a run of kind
-  `alarm` before the first message is sent. Any number of watchdog processes on any number of hosts
-  may check at once; only one of them notifies people.
+  `alarm` before the first message is sent. Any number of watchdogs (processes that check for
+  faults) on any number of hosts may check at once; only one of them notifies people.
 - An alarm is about a backup set of this host, about the vault of this host, or about something that
   all hosts with the same ledger share. If another host has a set with the same name, its alarm is
   separate and ends separately.
 - An alarm that reached nobody is sent again after an hour; meanwhile `status` shows it.
-- The alarm about a backup that changed far more than usual is sent once and never ends: the next
-  backup is normal even if ransomware encrypted the files.
+- The alarm about an anomaly is sent once and never ends: after ransomware has encrypted the files,
+  the next backup is normal again.
 - The ledger stores counts. It stores no address and no message of a mail server.
 """
 
@@ -119,8 +121,8 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
         return False
     try:
         with recorded(installation, _KIND, alarm.subject, way) as run:
-            # Read the notifications again after `is_first`: another watchdog may have finished its
-            # notification meanwhile.
+            # Read the notifications again after `is_first`: another watchdog may have notified
+            # people since the first read.
             is_ours = is_first(installation, run, _KIND, alarm.subject, _AGAIN_AFTER)
             if not (
                 is_ours
@@ -179,7 +181,7 @@ def _is_news(installation: Installation, alarm: Alarm, earlier: Sequence[RunReco
         return last is not None and last.state != OVER
     if last is None or last.state == OVER or last.summary.get("about", "") != alarm.about:
         return True
-    # `abs`, because a clock that was ahead must not delay the next attempt.
+    # `abs`: an attempt that a fast clock dated in the future must not delay the next attempt.
     return last.state == FAILED and abs(installation.clock() - last.started_at) >= _AGAIN_AFTER
 
 

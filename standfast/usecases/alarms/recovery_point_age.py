@@ -1,15 +1,15 @@
 """Age of a set's newest complete recovery point, and whether it is late.
 
 Rules
-- A recovery point is the state of a backup set that one backup stored. Its age counts from the
-  moment of that state, not from the end of the backup. A recovery point without files does not
-  count: the backup of an unmounted disk creates such a point.
+- A recovery point is the state of a backup set that one backup stored. Its age is the time since
+  that state, not since the end of the backup. A recovery point without files is ignored, because
+  the backup of an unmounted disk creates such a recovery point.
 - The limit is `max_age_hours` of the set. Without this setting, it is the shortest RPO of the
   services that need the set. Without such a service, it is two intervals of the set's schedule. A
   pause of the schedule, for example at night, is part of an interval.
-- A set belongs to this host: backups of another host's set with the same name do not count.
-- A set without any attempt of a backup is not too old. Another alarm reports its missed backup.
-- A recovery point with a time in the future does not count.
+- Backups of a set with the same name on another host are ignored.
+- A set without any attempt of a backup is not late. Another alarm reports its missed backup.
+- A recovery point with a time that is implausibly far in the future is ignored.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ from standfast.usecases.core.run_origins import runs_of_host
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """The age of one set's newest complete point."""
+    """The age of one set's newest complete recovery point."""
 
     set_name: str
-    complete_at: datetime | None  # the moment whose data the point contains
-    age: timedelta | None  # without a complete point: the time since the first attempt
+    complete_at: datetime | None  # the moment of the data in the recovery point
+    age: timedelta | None  # without a complete recovery point: the time since the first attempt
     limit: timedelta
 
     @property
     def is_stale(self) -> bool:
-        """True if the point is older than the limit."""
+        """True if the recovery point is older than the limit."""
         return self.age is not None and self.age > self.limit
 
     def as_json(self) -> dict[str, Json]:
@@ -48,7 +48,7 @@ class Freshness:
 
 
 def freshness(installation: Installation, set_name: str) -> Freshness:
-    """Return the freshness of a set.
+    """Return the age of a backup set's newest complete recovery point.
 
     Raise `UsageError` for an unknown set, and the errors of `oldest_allowed`.
     """

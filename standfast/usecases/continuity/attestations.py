@@ -1,14 +1,18 @@
 """Attestations of work: signed, valid for days, verified, withdrawn.
 
+An attestation is a statement of an enrolled person (with a passphrase or passkey) that some work
+was done, for example a training.
+
 Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
 - The person signs the attestation. It is stored as an event of the audit chain, a list of events in
   which each event contains the hash of the event before it. No later event changes it.
-- An attestation counts only if the audit chain confirms the event and the person's enrolment (with
-  the person's public key). An attestation that was forged or changed in the database is reported.
+- An attestation is valid only if the audit chain confirms two events: the attestation, and the
+  enrolment of the person with the public key. An attestation that was forged or changed in the
+  database is reported.
 - A later attestation replaces an earlier attestation of the same subject. A withdrawal ends all
-  attestations of the subject.
+  earlier attestations of the subject.
 - An attestation is only a claim of its person: no report shows it as a measured result.
 """
 
@@ -68,10 +72,10 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Attestations:
-    """Valid attestations, and events that are not valid."""
+    """Attestations with a valid signature, and events without."""
 
     valid: tuple[Attestation, ...]  # newest first, including expired and withdrawn attestations
-    problems: tuple[str, ...]  # events that do not count, with the reason
+    problems: tuple[str, ...]  # events that were rejected, with the reason
 
 
 def attest(
@@ -105,7 +109,7 @@ def attest(
 
 
 def withdraw(installation: Installation, subject: str, signer: Signer) -> None:
-    """End all attestations of a subject; UsageError if there is none."""
+    """End all attestations of a subject; raise UsageError if there is none."""
     refuse_unknown_subject(installation, subject)
     if not any(
         found.subject == subject and not found.is_withdrawn

@@ -1,16 +1,17 @@
 """Calendar of recurring practice: drills, exercises and attestations.
 
 Rules
-- A drill is a measured test restore. An exercise runs a playbook against simulators. An attestation
-  is a signed statement of a person that work was done.
+- A drill is a measured test restore. An exercise runs a playbook (the file that describes the
+  response to one kind of incident) against simulators. An attestation is a signed statement of a
+  person that work was done.
 - An entry is due `every_days` after its practice was last done. An attestation is due earlier if
-  its validity ends earlier. If the practice was never done, the days count from the start of the
-  ledger (the database of runs and incidents).
-- A drill counts if it succeeded, even if it missed a time objective. A live incident counts as an
-  exercise of its playbook. An attestation counts if it is signed and not withdrawn.
+  its validity ends earlier. If the practice was never done, the entry is due `every_days` after the
+  start of the ledger (the database of runs and incidents).
+- A drill is done if it succeeded, even if it missed a time objective. A live incident is accepted
+  as an exercise of its playbook. An attestation is accepted if it is signed and not withdrawn.
 - The owner of an entry (the responsible person) is notified on the day after the due date. The
-  person in `escalates_to` is notified `escalates_after_days` later. Once the overdue practice was
-  done, both are notified.
+  person in `escalates_to` is notified `escalates_after_days` later. When the overdue practice has
+  been done, both people are notified.
 - If an entry is removed from the configuration, its alarm ends without a notification.
 """
 

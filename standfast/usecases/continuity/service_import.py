@@ -1,5 +1,8 @@
 """Import of services from a CSV file, as sections of the configuration.
 
+A service is something that the organisation offers, with its objectives of recovery and the backup
+sets that it needs.
+
 Rules
 - The columns are `name` and the keys of `[services.NAME]` in `_COLUMNS`. Names in a list are
   separated by spaces, commas or semicolons.
@@ -78,7 +81,7 @@ def services_from_csv(config: Config, file: Path) -> str:
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the line number and the values of each row.
 
-    Empty cells and rows are omitted.
+    Omit empty cells and empty rows.
     """
     try:
         if file.stat().st_size > _LARGEST_FILE_BYTES:

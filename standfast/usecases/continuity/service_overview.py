@@ -1,7 +1,8 @@
 """Overview of the services: dependencies, objectives, predictions, drills.
 
-A drill is a measured test restore; a prediction is computed from earlier drills. The services are
-in the order of recovery: each service comes after the services on which it depends.
+A service is something that the organisation offers, such as the telephone line for orders. A drill
+is a measured test restore; a prediction is computed from earlier drills. The services are in the
+order of recovery: each service follows the services on which it depends.
 """
 
 from datetime import timedelta
@@ -60,7 +61,7 @@ def service_overview(installation: Installation) -> tuple[ServiceLine, ...]:
 def write_continuity_page(
     installation: Installation, services: tuple[ServiceLine, ...], out: Path
 ) -> Path:
-    """Write the services as a page to `out`; replace an earlier page."""
+    """Write the page with the services to `out`; replace an earlier page."""
     report = ContinuityReport(heading=heading(installation), services=services)
     return write_page(continuity_page(report), out)
 

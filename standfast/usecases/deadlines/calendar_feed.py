@@ -1,10 +1,10 @@
 """Text of the iCalendar feed (RFC 5545) of due dates.
 
 Rules
-- Each obligation (a legal duty to notify somebody) is one entry, at the earliest date that any
-  reading of the law gives. The identity of an entry is constant. A calendar program that reads the
-  feed again therefore moves the entry instead of adding another entry. The program removes entries
-  that are no longer in the feed.
+- Each open obligation (a legal or contractual duty to notify somebody) is one entry, at the
+  earliest date that any reading of the rule allows. The identity of an entry is constant. A
+  calendar program that reads the feed again therefore moves the entry instead of adding another
+  entry. The program removes entries that are no longer in the feed.
 - A fact is a dated statement about the incident, such as the time of awareness. The same facts
   produce the same text, because the time stamp of an entry is the time of the last statement.
 - An entry contains the id of the incident, the recipient of the notification and the citation of
@@ -35,7 +35,7 @@ def due_calendar(installation: Installation, incident_id: str) -> tuple[str, int
 def due_feed(installation: Installation, subscriber: str) -> str:
     """Return the calendar of all live incidents that the subscriber may see.
 
-    Closed incidents are included.
+    Include closed incidents: the closing of an incident ends no obligation.
     """
     stated = installation.ledger.facts.incidents_with_facts()
     person = next(

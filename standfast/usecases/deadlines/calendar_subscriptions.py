@@ -2,7 +2,8 @@
 
 Rules
 - An address is shown once, when it is created. The database stores a MAC of the address, from which
-  the address cannot be derived. A person with access only to the database cannot forge an address.
+  the address cannot be derived. A person with access to the database alone cannot forge an address,
+  because the database does not contain the key of the MAC.
 - An address that is replaced or revoked is invalid from that moment. Addresses of other subscribers
   stay valid.
 - A calendar contains only the due dates of live incidents, not of exercises (`calendar_feed`). A
@@ -48,7 +49,7 @@ def revoke_address(installation: Installation, name: str) -> None:
 
 
 def subscribers(installation: Installation) -> dict[str, datetime]:
-    """Return the subscribers with a valid address, and when each was created."""
+    """Return the subscribers with a valid address, and its time of creation."""
     return {name: made_at for name, (made_at, _) in _known(installation).items()}
 
 

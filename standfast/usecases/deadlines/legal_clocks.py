@@ -2,7 +2,8 @@
 
 A legal clock is the running deadline of one obligation, a legal or contractual duty to notify
 somebody. A fact is a dated statement about the incident that starts or ends clocks, such as the
-time of awareness. The rules of the clocks are in `standfast/deadlines`.
+time of awareness. A prohibition is a rule that forbids to notify people now. The rules of the
+clocks are in `standfast/deadlines`.
 
 Rules
 - Standfast sends nothing to an authority. A person submits the filled form, and states the
@@ -10,9 +11,9 @@ Rules
 - A fact is validated before it is stored. Its name must be known: an obligation, a place, a topic
   of a notice, or an event. An obligation can be declared as not owed only if the law has a test
   (such as a risk to people) or a threshold (such as a number of people).
-- A request of law enforcement stops a clock if the rule of the clock allows it. For any other
-  clock, a person must state the reason: if the delay is wrong, the notification is late, and that
-  cannot be corrected later.
+- A request of law enforcement to wait stops a clock if the rule of the clock allows a delay. For
+  any other clock, a person must state a reason for the delay: after a wrong delay the notification
+  is late, and that cannot be corrected.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ _ENDED = frozenset(
 def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock, ...]:
     """Return every clock of an incident, in order of state and due date.
 
-    Missed clocks come first.
+    Clocks with a missed deadline are first.
     """
     installation.ledger.incidents.get(incident_id)
     facts = installation.ledger.facts.of_incident(incident_id)
@@ -61,9 +62,9 @@ def state_fact(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    If the time of an event is stated for the first time without `at`, it is now. Raise UsageError
-    for an unknown name, for a time that is stated again without `at`, and for the answer "no"
-    without a reason.
+    If the time of an event is stated for the first time without `at`, it is the present time. Raise
+    UsageError for a fact that does not fit the obligations or the earlier facts: for example, an
+    unknown name, a time that is stated again without `at`, or the answer "no" without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)
@@ -155,7 +156,7 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
 
 
 def _where_named(kind: FactKind) -> str:
-    """Return the command that lists the valid names of a kind of fact."""
+    """Return a sentence with the command that lists the valid names of a kind."""
     obligation_hint = "`standfast deadline list --all` names the obligations"
     places = "`standfast deadline places` lists the places"
     return {
@@ -195,9 +196,9 @@ def _refuse_withdrawal_of_nothing(
 
 
 def _refuse_early_receipt(installation: Installation, incident_id: str, at: datetime) -> None:
-    """Raise UsageError if a receipt is older than the incident.
+    """Raise UsageError if a receipt is older than every event of the incident.
 
-    The time of the receipt is then a typing error.
+    The time of the receipt is then probably a typing error.
     """
     stated = [
         fact.at
@@ -215,7 +216,7 @@ def _refuse_early_receipt(installation: Installation, incident_id: str, at: date
 
 
 def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError if neither the rule nor a stated reason allows a delay."""
+    """Raise UsageError for a delay that no rule and no stated reason allows."""
     if statement.is_so is False:
         return
     obligation = next((obligation for obligation in known if obligation.id == statement.name), None)
@@ -292,7 +293,10 @@ def _happened_now(
 
 
 def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError for an answer to a test that the obligation lacks."""
+    """Raise UsageError for an answer to a question that the obligation lacks.
+
+    The question is the legal test of the obligation or its threshold.
+    """
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
     obligation = next(obligation for obligation in known if obligation.id == statement.name)

@@ -1,7 +1,8 @@
 """Obligations of this installation, from laws and from contracts.
 
-An obligation is a duty to notify somebody of an incident. The module imports neither the ledger
-(the database of incidents) nor the code of incidents, so that `standfast status` starts quickly.
+An obligation is a duty to notify somebody of an incident. This module imports neither the code of
+the ledger (the database of incidents) nor that of incidents, so that `standfast status` starts
+quickly.
 """
 
 from functools import cache

@@ -1,16 +1,18 @@
 """Reminders of legal clocks at shares of their time, and during delays.
 
+A legal clock is the running deadline of one obligation, a legal or contractual duty to notify
+somebody. A mark is a share of the period of the clock, such as 75 %. The watchdog is the part of
+Standfast that regularly checks for faults and passed marks, and notifies people.
+
 Rules
-- A legal clock is the running deadline of one obligation, a duty to notify somebody. A mark is a
-  share of its period, such as 75 %. After each mark of each obligation, the next run of the
-  watchdog sends one reminder. If several marks have passed since the last run, only the newest mark
-  is sent.
+- After a clock has passed a mark, the next run of the watchdog sends one reminder. If several marks
+  have passed since the last run, it sends a reminder of only the newest mark.
 - An obligation without a fixed period has one reminder, when its clock starts, because such an
   obligation is due immediately.
 - The closing of an incident ends no legal clock: reminders continue until the obligation is done or
   not owed.
 - If law enforcement asked to wait and named no end, a weekly reminder asks whether the request is
-  still valid. Without it, nobody would start the clock again.
+  still valid. Without this reminder, people could forget to start the clock again.
 - The reminders of an obligation end when it is done or not owed, and pause while law enforcement
   asks to wait. One message reports the end or the pause.
 - A quiet incident, which is hidden from most people, is named only to people who may see it
@@ -40,7 +42,7 @@ _ASK = "ask"
 def reminders(installation: Installation) -> Iterator[Alarm]:
     """Yield an alarm for each obligation of live incidents.
 
-    The alarm is raised if a mark has passed.
+    The alarm is raised (its `is_raised` is true) if the clock has passed a mark.
     """
     stated = installation.ledger.facts.incidents_with_facts()
     if not stated:

@@ -1,10 +1,11 @@
 """Tabletop exercise: start, injects in turn, answers, end, report.
 
-An inject is one development of the scenario, with a question for the participants.
+In a tabletop exercise, people discuss a written scenario. It is stored as an incident in mode
+`exercise`. An inject is one development of the scenario, with a question for the participants.
 
 Rules
-- No external system is reached. In exercise mode, other incidents use simulators; a tabletop
-  exercise does not use even these.
+- No external system is reached. Other incidents in this mode use simulators of external systems; a
+  tabletop exercise uses no simulators either.
 - The ledger (the database of incidents) stores each answer with its person and time. The score is
   not stored, but computed from the answers.
 - The facilitator may end an exercise at any moment. The report names the questions that were not
@@ -118,7 +119,7 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
 
 
 def current_inject(installation: Installation, incident_id: str) -> Turn:
-    """Return the current inject, which is the first without an answer."""
+    """Return the state of the exercise at its first inject without an answer."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = frozen_exercise(row.playbook)
     if row.is_open:
@@ -164,7 +165,7 @@ def finish(installation: Installation, incident_id: str) -> TabletopReport:
 
 
 def report(installation: Installation, incident_id: str) -> TabletopReport:
-    """Return the questions, the answers and the missed points."""
+    """Return the report: the questions, the answers and the missed points."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = frozen_exercise(row.playbook)
     chain = chain_line(installation)
@@ -247,6 +248,6 @@ def as_json(found: TabletopReport) -> JsonObject:
 
 
 def _best(inject: Inject) -> str:
-    """Return the option with the most points, and its reason; "" if none."""
+    """Return the option with the most points, with its reason, or ""."""
     best = max(inject.options, key=lambda option: option.points, default=None)
     return f"{best.answer} {best.because}" if best else ""

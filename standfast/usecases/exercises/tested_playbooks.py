@@ -1,4 +1,7 @@
-"""Times of the last test of each playbook: an exercise or a live incident."""
+"""Times of the last test of each playbook: an exercise or a live incident.
+
+A playbook is the file that describes the response to one kind of incident.
+"""
 
 from datetime import datetime
 
@@ -10,7 +13,7 @@ from standfast.usecases.exercises.tabletop import SCENARIO, exercises
 def last_tested(installation: Installation) -> dict[str, datetime]:
     """Return the time of the last live incident or exercise of each playbook.
 
-    A tabletop exercise without an answer does not count.
+    A tabletop exercise (a discussion of a written scenario) without any answer is ignored.
     """
     at_a_table = {f"{SCENARIO}{exercise.name}": exercise.playbook for exercise in exercises()}
     return {

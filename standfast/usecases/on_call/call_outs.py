@@ -1,22 +1,25 @@
 """Call-outs: next person and pager, rounds, pauses, acknowledgements.
 
 Rules
-- A call-out pages the people on call, one after another, until somebody acknowledges it. It is
-  about one matter (module `matters`): incidents of one trigger (such as a webhook), or approvals.
-  The mail about the same matter is sent separately.
-- A person is paged by each of the pagers that the configuration names for the person, one after
-  another. A person without a pager is paged by mail. The order is computed again before each page,
-  so that a change of shift applies at once.
+- A call-out pages the people on call, one after another, until somebody acknowledges it. A page is
+  a message that asks one person to act. The call-out is about one matter (module `matters`): either
+  incidents of one trigger (a way to open incidents from outside, such as a webhook), or approvals.
+  A mail about the same matter is sent separately.
+- A pager is a sender that reaches one person, such as an SMS service. A person is paged by each of
+  the pagers that the configuration names for the person, one after another. A person without a
+  pager is paged by mail.
+- The order of the pages is computed again before each page, so that a change of shift applies at
+  once.
 - Each page is recorded by compare-and-swap on its number before it is sent, so that only one of
   several hosts sends it.
 - If a page failed, the next page follows at once. A page whose outcome is unknown is not sent again
   in the same round.
-- A round pages everybody once. A round in which every page failed does not count towards the
-  configured number of rounds, and the next round begins after a pause: an outage of the network
-  must not use up the rounds.
-- A trigger has at most one open call-out, however many incidents it opens meanwhile. The next
-  call-out begins ten minutes after the last one ended at the earliest. A flood of alerts therefore
-  causes as many pages as one alert.
+- A round pages everybody once. The configuration limits the number of rounds. A round in which
+  every page failed is not included in this number, because an outage of the network must not use up
+  the rounds. The next round then begins after a pause.
+- A trigger has at most one open call-out, however many incidents it opens meanwhile. After its end,
+  ten minutes pass before the next call-out begins. A flood of alerts therefore causes about as many
+  pages as one alert.
 - An acknowledgement does not cover an incident that is hidden from the person, or in which an
   account of the person is a target. Another call-out begins for such an incident.
 - A call-out that ended unanswered can still be acknowledged. The acknowledgement then covers only
@@ -46,7 +49,7 @@ from standfast.usecases.triggers.message_intake import Trigger
 
 _TEMPLATE = "call-out"
 _APART = timedelta(minutes=10)  # from the end of a call-out to the beginning of the next
-_LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
+_LONGEST_SENDING = timedelta(minutes=2)  # a process that sends for longer is treated as dead
 _NOT_SENT = (EffectState.FAILED, EffectState.REFUSED)
 _MOST_PAGES = 500
 _DEFAULT_SENDER = ""
@@ -137,7 +140,7 @@ def unacknowledged_call_outs(
 ) -> list[tuple[CallOut, tuple[str, ...]]]:
     """Return the call-outs that an acknowledgement of an incident would end.
 
-    They are the open call-outs and those that ended unanswered. Each has the names of the
+    They are open, or ended without an answer. Each call-out is returned with the names of the
     incidents, alerts or steps that the acknowledgement would cover.
     """
     calls = installation.ledger.call_outs
@@ -205,7 +208,7 @@ def _continue(installation: Installation, call_out: CallOut, matter: Matter) -> 
         last = call_out.pages[-1].at if call_out.pages else None
         pause = timedelta(minutes=installation.config.on_call.escalate_after_minutes)
         pause = page.pause if page else pause
-        # `abs`, because a clock that was ahead must not delay a page.
+        # `abs`: a page that a fast clock dated in the future must not delay the next page.
         if last is not None and abs(now - last) < pause:
             return
         if page is None:
@@ -250,12 +253,12 @@ def _is_new(installation: Installation, matter: Matter) -> bool:
     newest = installation.ledger.call_outs.newest(matter.subject)
     if newest is None or not matter.people:
         return bool(matter.people)
-    # A matter that had ended can return, for example with a resumed incident. It then needs a
-    # person again, even if the last call-out covers it.
+    # A matter that had ended can begin again, for example when an incident is resumed. It then
+    # needs a person again, even if the last call-out covers it.
     is_known = newest.state is not CallOutState.OVER and not uncovered(newest, matter.covers)
     if newest.state is CallOutState.OPEN or is_known:
         return False
-    # `abs`, because a clock that was ahead must not delay a new call-out.
+    # `abs`: an end that a fast clock dated in the future must not delay a new call-out.
     return newest.ended_at is None or abs(installation.clock() - newest.ended_at) >= _APART
 
 

@@ -1,7 +1,8 @@
 """Matters that need a person now, from the state of the ledger.
 
-The ledger is the database of incidents. A trigger opens incidents from outside, such as a webhook.
-A call-out pages people about one matter.
+The ledger is the database of incidents. A trigger is a configured way to open incidents from
+outside, such as a webhook. A matter is something that needs the help or the decision of a person. A
+call-out pages people about one matter, one person after another.
 
 Rules
 - There are two kinds of matters: about a trigger, and about approvals.
@@ -11,10 +12,10 @@ Rules
   the same trigger opened belong to one matter. An incident that no trigger opened has its own
   matter, and so has a quiet incident (hidden from most people).
 - Exercises, which run against simulators, have no matters (decision 0045).
-- For a trigger, the people on duty are paged first, then the people of `on_call.fallback`. A person
-  on duty is paged only with one of the `page_roles` of the trigger, if it has any.
-- For approvals, only people that were asked for the approval are paged: an insider must not be
-  warned.
+- About a trigger, the people on duty are paged first, then the people of `on_call.fallback`. If the
+  trigger has `page_roles`, a person on duty is paged only with one of these roles.
+- About approvals, the people who are paged are those who were asked for the approval by mail. The
+  request was not sent to people whose accounts are targets, so that an insider is not warned.
 - A page about a trigger names an incident that the paged person may see. A page about approvals
   names an incident about which the paged person was asked.
 """
@@ -125,7 +126,7 @@ def _approval_matters(
 def _incident_to_name(installation: Installation, subject: str, covers: Sequence[str]) -> str:
     """Return the newest incident that the last call-out did not cover.
 
-    If it covered all of them, return the newest incident.
+    If that call-out covered all incidents, return the newest incident.
     """
     newest = installation.ledger.call_outs.newest(subject)
     news = uncovered(newest, covers) if newest else covers

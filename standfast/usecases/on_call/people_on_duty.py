@@ -1,6 +1,6 @@
 """People on duty: by shifts, overrides or an iCalendar file (RFC 5545).
 
-The rota is the plan of the people on duty.
+The rota is the plan of the people on duty. An override replaces the people on duty for some time.
 
 Rules
 - The title of an event in the file is the sign-in name of the person on duty. Repetitions of an
@@ -102,7 +102,7 @@ class _Event:
     def starts(self, until: datetime, deadline: Deadline) -> Iterator[datetime]:
         """Yield the local start of each occurrence before `until`.
 
-        Raise TimeoutError at the deadline: the caller no longer waits, and this thread must end.
+        Raise TimeoutError at the deadline: the caller no longer waits, and its thread must end.
         """
         found = {self.start, *self._more}
         if self._rule is not None:
@@ -168,8 +168,8 @@ _MOMENT = timedelta(microseconds=1)
 def duties(config: Config, since: datetime, until: datetime) -> list[Duty]:
     """Return the duties from `since` to `until`, in order and without gaps.
 
-    A duty without people covers each time in which nobody is on duty. Raise ConfigurationError if
-    the calendar cannot be read.
+    For a time in which nobody is on duty, the list has a duty without people. Raise
+    ConfigurationError if the calendar cannot be read.
     """
     rota, zone = config.on_call, time_zone(config)
     found = shift_duties(rota.shifts, zone, since, until)

@@ -1,4 +1,5 @@
 """Enrolled people, their passkeys, staff lists and leavers.
 
-Their decisions about incidents are in `approvals`.
+An enrolled person has a passphrase or passkey and may approve steps of incidents. The decisions of
+enrolled people are in the package `approvals`.
 """

@@ -1,5 +1,8 @@
 """Enrolment of approvers: signers, passphrases, names, roles, mail to all.
 
+An approver is an enrolled person, who may approve steps of incidents. The roles of a person decide
+which steps.
+
 Rules
 - The key pair of a person is derived here from the passphrase, which is not stored. The ledger (the
   database of incidents) stores the public key.
@@ -10,7 +13,8 @@ Rules
   change remains valid and the error is reported.
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
 - Names, roles and accounts are validated here, because approvals compare them exactly. An account
-  gets the canonical spelling of its directory (the system that stores it, such as OpenLDAP).
+  is stored in the canonical spelling of its directory (the system that contains the account, such
+  as OpenLDAP).
 - Each access to the names and addresses of approvers is recorded in the audit log.
 """
 
@@ -51,14 +55,14 @@ _LONGEST_FULL_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedPerson:
-    """An enrolled or changed person; `mail_problem` is "" if a mail was sent."""
+    """An enrolled or changed person, and the error if nobody was notified."""
 
     person: Person
-    mail_problem: str
+    mail_problem: str  # "" if at least one mail was sent
 
 
 def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
-    """Sign a person in for a change of approvers.
+    """Sign a person in, and return this person as the signer of a change.
 
     Raise ApprovalRefused for a wrong passphrase, and for a person that may not sign.
     """
@@ -69,7 +73,10 @@ def person_signer(installation: Installation, name: str, passphrase: str) -> Sig
 
 
 def owner_signer(installation: Installation, owner_key: Path, ask: Callable[[str], str]) -> Signer:
-    """Open the owner's key; ApprovalRefused for another repository's key."""
+    """Open the owner's key; return the owner as the signer of a change.
+
+    Raise ApprovalRefused for the key of another repository.
+    """
     stores = Stores(
         config=installation.config, resolver=installation.resolver, clock=installation.clock
     )
@@ -96,7 +103,7 @@ def enrol_person(
     passphrase: str,
     signer: Signer | None = None,
 ) -> ChangedPerson:
-    """Enrol a person and notify everybody.
+    """Enrol a person; notify all enrolled people.
 
     Without `signer`, the ledger records the user of the command. Raise UsageError for a name that
     was used before and for invalid values. Raise Refused if the enrolment needs a signature and has
@@ -132,7 +139,7 @@ def enrol_person(
 def grant_roles(
     installation: Installation, name: str, roles: Sequence[str], signer: Signer
 ) -> ChangedPerson:
-    """Add roles to a person and notify everybody.
+    """Add roles to a person; notify all enrolled people.
 
     Raise ApprovalRefused for a role that the signer may not grant.
     """
@@ -150,8 +157,8 @@ def remove_person(
 ) -> ChangedPerson:
     """Remove a person's right to approve; notify everybody and that person.
 
-    Earlier approvals stay readable. Raise ApprovalRefused for the last approver. Raise it also
-    without a `second` signer, if fewer than two approvers would remain.
+    Earlier approvals stay readable. Raise ApprovalRefused for the last approver. Raise
+    ApprovalRefused also if fewer than two approvers would remain and there is no `second` signer.
     """
     installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
@@ -174,9 +181,9 @@ def _notify(
     installation.ledger.audit.sign_head(now)
     enrolled = installation.ledger.people.all()
     people = [*enrolled, *([changed] if changed.is_removed else [])]
-    # The mail names the command that revokes a person if nobody expected the change. After a
-    # removal, this person is the signer: an intruder may have the signer's passphrase. Otherwise it
-    # is the new or changed person.
+    # If nobody expected the change, readers of the mail should revoke a person, with a command that
+    # the mail names. After a removal, revoke the signer: an intruder may have the signer's
+    # passphrase. Otherwise revoke the new or changed person.
     suspect = by if changed.is_removed else changed.name
     is_enrolled = any(person.name == suspect for person in enrolled)
     with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
@@ -203,7 +210,10 @@ def _notify(
 
 
 def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
-    """Raise UsageError if an enrolled person has the passphrase; name nobody."""
+    """Raise UsageError if an enrolled person has the same passphrase.
+
+    The error does not name that person.
+    """
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(
@@ -222,7 +232,7 @@ def refuse_unsigned(installation: Installation) -> None:
 
 
 def known_roles(config: Config) -> frozenset[str]:
-    """Return every role that playbooks and settings name."""
+    """Return every role that the playbooks and the configuration name."""
     found = {*config.backup.alarm_roles, *config.approvals.ladder}
     for trigger in config.triggers.values():
         found.update(trigger.page_roles)
@@ -274,7 +284,10 @@ def refuse_unfit(
     roles: Sequence[str],
     accounts: Sequence[str],
 ) -> None:
-    """Raise UsageError for invalid values, before a passphrase is asked for."""
+    """Raise UsageError for invalid values.
+
+    A command calls this before it asks for a passphrase.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"sign-in name {name!r}: not valid. Use lower-case letters, digits, dots, - and _, "

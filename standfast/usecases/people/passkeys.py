@@ -1,13 +1,16 @@
 """Registration and removal of a person's passkeys.
 
+A person is here an enrolled person, who may approve steps of incidents. The person signs approvals
+with a passphrase or with a passkey.
+
 Rules
 - The passphrase is needed once, when a passkey is added: the key derived from the passphrase signs
   the new passkey.
 - A passkey belongs to the address of the console, Standfast's web interface. If the address
   changes, the passphrase still works.
 - The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.
-- Removal needs a sign-in. If a step still waits for approvals, its approvals that a removed passkey
-  signed no longer count.
+- Removal needs a sign-in. If a step still waits for approvals, those approvals that the removed
+  passkey signed become invalid.
 """
 
 from dataclasses import dataclass
@@ -34,7 +37,7 @@ class AddedPasskey:
 
 
 def console_origin(installation: Installation) -> str:
-    """Return the origin of the console, for which its passkeys sign."""
+    """Return the web origin of the console; passkeys are valid for it only."""
     if installation.config.serve.console is None:
         raise ConfigurationError("serve.console: not set, but passkeys need it. Set the address.")
     return origin_of(installation.config.serve.console)
@@ -83,7 +86,10 @@ def _notify_person(installation: Installation, added: Passkey) -> str:
 
 
 def passkey_of_signer(installation: Installation, assertion: str, challenge: bytes) -> Passkey:
-    """Return the passkey that signed `challenge`; ApprovalRefused if none did."""
+    """Return the passkey that signed `challenge`.
+
+    Raise ApprovalRefused if no valid passkey signed it, or if its person may not decide.
+    """
     refuse_other_console(installation, assertion)
     found = installation.ledger.passkeys.signer(assertion, challenge)
     if objection := installation.ledger.people.objection(found.person, (), installation.clock()):

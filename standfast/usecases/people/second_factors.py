@@ -5,8 +5,8 @@ A directory is a system that stores accounts, such as OpenLDAP or Okta.
 Rules
 - Each directory is queried separately: after an error in one directory, the others are still
   queried.
-- If a directory cannot answer, the result shows that. A missing answer never counts as "everybody
-  has a second factor".
+- If a directory returns no answer, the result states it. A missing answer is never reported as
+  "everybody has a second factor".
 - Names are masked; `people factors --names` shows them and records the access.
 """
 

@@ -1,14 +1,15 @@
 """Import of a staff list; leavers and their open accounts in directories.
 
 Rules
-- A leaver is a former staff member. Importing a list changes only the ledger (the database of staff
-  and incidents). For a leaver with open accounts, the playbook `leaver` is only planned; a person
-  decides to run it.
-- A list that would make most people leavers is refused unless confirmed: it may be a truncated or
-  empty file.
-- Access is checked in every directory (system that stores accounts), also under names that the list
-  does not contain: an account that nobody recorded is the most likely to stay open.
-- A directory that cannot be read is reported; a missing answer never counts as "no access".
+- A leaver is a former staff member. The import of a list changes only the ledger (the database of
+  staff and incidents). For a leaver with open accounts, the playbook `leaver` (the file that
+  describes how the accounts are locked) is only planned; a person decides to run it.
+- A list that would make most people leavers is refused without confirmation: it may be a truncated
+  or empty file.
+- Access is checked in every directory (system that stores accounts). A leaver's names are looked up
+  also in directories for which the list has no account, because an account that nobody recorded is
+  the most likely to stay open.
+- A directory that cannot be read is reported. A missing answer is never treated as "no access".
 - Names are masked. If a user requests full names, the request is recorded.
 """
 
@@ -38,7 +39,7 @@ class Access:
     """The answer of one directory about one account of a leaver."""
 
     account: str  # "directory:name"
-    is_listed: bool  # False if the list does not name the account, so it may be a namesake's
+    is_listed: bool  # False: the list does not name the account; it may be of another person
     is_open: bool  # somebody can sign in, as far as the directory shows
     problem: str = ""  # why the state of the account is unknown
 
@@ -105,7 +106,7 @@ def import_list(
     is_dry_run: bool,
     is_confirmed: bool,
 ) -> StaffImport:
-    """Import a list, and plan `leaver` for leavers that still have access.
+    """Import a list; plan `leaver` for leavers with open accounts.
 
     With `is_dry_run`, return the changes without making them. Raise Refused if the list would make
     most people leavers and `is_confirmed` is False.
@@ -166,12 +167,15 @@ def display_name(member: Member, *, is_masked: bool) -> str:
 
 
 def record_personal_data_view(installation: Installation, number: int) -> None:
-    """Record that somebody saw names."""
+    """Record in the audit log that somebody saw names."""
     installation.record_event("staff", "staff.viewed", {"count": number})
 
 
 def _with_leaving_time(person: ListedPerson, before: StaffRow | None, now: datetime) -> Member:
-    """Return the member; a leaver without a date is dated by its first import."""
+    """Return the member, with a leaving time if the person has left.
+
+    If the list states no time, it is the time of the first import in which the person had left.
+    """
     if not person.has_left:
         return person.member
     since = before.member.leaves_at if before else None
@@ -179,7 +183,7 @@ def _with_leaving_time(person: ListedPerson, before: StaffRow | None, now: datet
 
 
 def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
-    """Open a plan for each leaver with access that has no plan yet."""
+    """Open a plan for each leaver with open accounts and without a plan."""
     planned: dict[str, str] = {}
     for leaver in leavers(installation, source=source).everybody:
         # Unlisted accounts may belong to a namesake: a person decides about them.
@@ -252,7 +256,8 @@ def _access(
             account, state = f"{directory}:{name}", states.get(f"{directory}:{name}")
             is_listed = name.casefold() in listed
             if isinstance(state, str):
-                # An unavailable directory is reported once for an unlisted person.
+                # If the list has no account of the person for this directory, report the error of
+                # the directory once, and not for each name that was looked up.
                 if is_listed or (not listed and number == 0):
                     found.append(
                         Access(account=account, is_listed=is_listed, is_open=False, problem=state)

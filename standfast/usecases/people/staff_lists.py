@@ -6,9 +6,9 @@ Rules
 - An unknown column is an error: if the heading `accounts` were mistyped and ignored, nobody would
   have accounts.
 - The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in the spelling of
-  Standfast, such as `duty-manager`. Names that cannot be spelled so are ignored.
-- A person who is `active: false` or disabled has left; the directory does not state when. A lock
-  that expires does not count, because an attacker who guesses passwords can cause such a lock.
+  Standfast, such as `duty-manager`. Names that cannot be converted to this spelling are ignored.
+- A person whose account is `active: false` or disabled has left; the directory does not state when.
+  A lock that expires is ignored, because an attacker who guesses passwords can cause it.
 - The readers change nothing in a directory.
 """
 
@@ -59,10 +59,10 @@ class ListedPerson:
 def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[ListedPerson]:
     """Read a CSV file with a header.
 
-    `names` maps names of `COLUMNS` to the names in the file. Encodings and separators are those of
-    `spreadsheet_csv`. Several accounts or roles in one field are separated by `;`, spaces or line
-    ends. `left` is a day, which counts until its end in the organisation's time zone, or a time
-    with a zone. Raise FileInvalid with every invalid line.
+    `names` maps names of `COLUMNS` to the names in the file. `spreadsheet_csv` accepts several
+    encodings and separators. Several accounts or roles in one field are separated by `;`, spaces or
+    line ends. `left` is a time with a zone, or a day: the person leaves at its end, in the
+    organisation's time zone. Raise FileInvalid with every invalid line.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
@@ -182,8 +182,8 @@ def _column_indexes(path: Path, header: Sequence[str], names: Mapping[str, str])
         for ours in _REQUIRED
         if names.get(ours, ours) not in stripped
     ]
-    # The message names columns by number: if the header is missing, the first line is a person's
-    # data.
+    # The message names columns by number: if the file has no header, the first line contains data
+    # of a person.
     problems += [
         _problem(
             path,

@@ -1,10 +1,12 @@
 """Import and export of files in CACAO, a standard format for playbooks.
 
+A playbook is the file that describes the response to one kind of incident.
+
 Rules
 - An existing file is never overwritten, because an edited playbook would be lost.
-- An imported playbook is checked: the names in it must exist in the configuration. The file is
-  written even if there are problems, and a person corrects them in the file. Until then, no
-  incident can be opened with the playbook.
+- An imported playbook is checked: the names in it, for example of commands, must exist in the
+  configuration. The file is written even if there are problems, and a person corrects them in the
+  file. Until then, no incident can be opened with the playbook.
 """
 
 from dataclasses import dataclass
@@ -27,12 +29,15 @@ class ImportedPlaybook:
 
     playbook: Playbook
     file: Path
-    warnings: tuple[str, ...]  # steps that people do, or whose calls must be configured
+    warnings: tuple[str, ...]  # steps that people do, and steps with a call that must be configured
     problems: tuple[Problem, ...]  # names that are not configured here, with lines of the new file
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
-    """Convert a CACAO file to a playbook file; PlaybookInvalid if impossible."""
+    """Convert a CACAO file to a playbook file.
+
+    Raise PlaybookInvalid if the file cannot be converted, UsageError if `to` exists.
+    """
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))

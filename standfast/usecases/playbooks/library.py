@@ -1,7 +1,8 @@
 """Library of playbooks, own and shipped: search, names they may use.
 
-Own playbooks are files in the configured folder; shipped playbooks are part of Standfast. A
-playbook may use only names that exist in the configuration, such as those of senders and commands.
+A playbook is the file that describes the response to one kind of incident. Own playbooks are files
+in the configured folder; shipped playbooks are part of Standfast. The names in a playbook, such as
+those of commands and senders (adapters of message channels), must exist in the configuration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,7 +67,7 @@ def read(path: Path) -> Playbook:
     return _read(text_of(path), str(path))
 
 
-@lru_cache(maxsize=64)  # an alert from another program causes two reads of a playbook
+@lru_cache(maxsize=64)  # each alert from another program reads its playbook twice
 def _read(text: str, file: str) -> Playbook:
     if is_cacao(text):
         return load(import_cacao(text, file).text, file)
@@ -74,7 +75,10 @@ def _read(text: str, file: str) -> Playbook:
 
 
 def find_file(config: Config | None, name: str) -> Path:
-    """Return the file of a playbook, by name or path; UsageError if unknown."""
+    """Return the file of a playbook, by name or path.
+
+    Raise UsageError for an unknown name.
+    """
     if name.endswith(_ENDINGS) or "/" in name:
         return Path(name)
     known_files = files(config)
@@ -120,7 +124,10 @@ def known_names(config: Config | None) -> Known:
 
 
 def staff_audiences(config: Config) -> frozenset[str]:
-    """Return the names of the audiences that are the organisation's own staff."""
+    """Return the names of the audiences that are the organisation's own staff.
+
+    An audience is the configured list of recipients of a message.
+    """
     return frozenset(filter(None, ("staff", config.notices.staff_audience)))
 
 
@@ -135,9 +142,9 @@ def _irreversible(config: Config) -> Iterator[str]:
 
 
 def adapters(config: Config) -> list[str]:
-    """Return the names of all adapters.
+    """Return the names of all adapters, which connect to external systems.
 
-    An incident stores them when it is opened, and later uses no other adapters.
+    An incident stores these names when it is opened, and later uses no other adapters.
     """
     return [
         f"{section}.{name}"

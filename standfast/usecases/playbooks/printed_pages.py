@@ -1,4 +1,7 @@
-"""Printable pages and drawings of playbooks."""
+"""Printable pages and drawings of playbooks.
+
+A playbook is the file that describes the response to one kind of incident.
+"""
 
 from pathlib import Path
 

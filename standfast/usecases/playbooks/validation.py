@@ -1,8 +1,10 @@
 """Validation of playbooks before an incident, including notice texts.
 
-An incident renders a notice only when its step begins, which is too late to find an error.
-Therefore each notice is rendered here with the values that its step gives to the template.
-`standfast.playbook` validates all other parts, and does so again when an incident is opened.
+A playbook is the file with the steps of the response to one kind of incident. A notice is a message
+to the people that the incident concerns; it is rendered from a template when its step begins. To
+find an error is then too late. Therefore this module renders each notice with the values that its
+step passes to the template. `standfast.playbook` validates all other parts, now and again when an
+incident is opened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,10 @@ _FILLED_IN = ("organisation", "contact_line", "incident_id", "measures")
 
 
 def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
-    """Check playbooks by name or path; PlaybookInvalid has all problems."""
+    """Check playbooks by name or path, and return them.
+
+    Raise PlaybookInvalid with all problems of all files.
+    """
     known = library.known_names(config)
     valid: list[Playbook] = []
     problems: list[Problem] = []
@@ -58,7 +63,10 @@ def _checked(
 
 
 def _check_notice_texts(playbook: Playbook, config: Config) -> list[Problem]:
-    """Return the problems of notices that no incident could render."""
+    """Return the problems of notices that cannot be rendered.
+
+    A value that is known only in the incident is replaced by the example of the template.
+    """
     templates = read_templates(config.notices.templates)
     problems: list[Problem] = []
     for step in playbook.steps:

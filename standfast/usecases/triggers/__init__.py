@@ -1,4 +1,5 @@
-"""Triggers: message intake, dead letters, promotion, mails about them.
+"""Triggers: message intake, dead letters, promotion of plans, mails.
 
-Signatures and message formats are in `standfast/triggers`.
+A trigger is a configured way to open an incident from outside, such as a webhook. Signatures and
+message formats are in `standfast/triggers`.
 """

@@ -1,12 +1,13 @@
 """Dead letters: alerts that could not be processed, and their retries.
 
 A trigger opens incidents from alerts of another program, such as Suricata. An alert must not block
-later alerts, even if it causes a program error or its playbook is invalid.
+later alerts, even if it causes a program error, or if its playbook (the file that describes the
+response) is invalid.
 
 Rules
-- An alert is one line of text. The line is kept unchanged in a private file next to the upload
+- An alert is one line of text. The line is stored unchanged in a private file next to the upload
   cache of backups. Then the ledger (the database of incidents and runs) records the alert as a run
-  of kind `alert` with the id of the line. Repeating these two acts changes nothing.
+  of kind `alert` with the id of the line. If these two acts are repeated, nothing changes.
 - For an unexpected error, only its class is shown, because its text may contain the line.
 - Some errors can be corrected by a person: an invalid playbook, or an incident that cannot be
   opened. After such an error, the alert waits in a folder of its trigger. After the correction, the
@@ -38,7 +39,7 @@ _SHOWN_FOR = timedelta(days=7)  # an alert with a program error is never retried
 def store_dead_letter(
     installation: Installation, trigger: Trigger, line: bytes, error: Exception
 ) -> Path:
-    """Keep an alert that could not be processed; return its file."""
+    """Store an alert that could not be processed; return its file."""
     waits = isinstance(error, StandfastError)
     folder = _waiting_in(installation.config, trigger) if waits else folder_of(installation.config)
     name = line_id(line)

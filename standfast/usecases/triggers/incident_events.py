@@ -1,21 +1,23 @@
 """Events of incidents for other systems: when they are due and repeated.
 
-A receiver is one section of `incident_events`. Each event is sent as a request of `[requests]`,
-such as a signed webhook or the call that opens a ticket.
+An event is a message to another system: an incident was opened, contained or closed. A receiver is
+one section of `incident_events` in the configuration. Each event is sent as a request of the
+section `[requests]`, such as a signed webhook or the call that opens a ticket.
 
 Rules
-- Only live incidents are reported, and not those that are quiet (hidden from most people). An event
-  names the incident and its playbook, but no account, no person and no input of the incident.
+- Only live incidents are reported. Quiet incidents, which are hidden from most people, are not
+  reported. An event names the incident and its playbook, but no account, no person and no input of
+  the incident.
 - An event is sent at least once: a run of kind `event` is recorded before the request, and the
   event is sent again until the response has an expected status. Each attempt has the same
   idempotency key and the same parameters.
 - A failed event is sent again after half a minute, and then after growing pauses of at most an
   hour.
-- An event that is older than a week is not sent: a new receiver must not be sent the events of old
-  incidents.
+- An opening that is older than a week is not reported, and neither is an incident that was closed
+  more than a week ago. Otherwise a new receiver would be sent the events of old incidents.
 - An incident is contained when each step that locks accounts has ended and left no account open.
-- If several hosts find an event at once, the host that is first in the shared ledger (the database
-  of incidents and runs) sends it.
+- If several hosts find an event at once, each records a run in the shared ledger (the database of
+  incidents and runs). The host with the first record sends the event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +43,7 @@ _SENT, _FAILED, _LEFT = "done", "failed", "left"  # _LEFT: another host has sent
 _GIVEN_UP_AFTER = timedelta(days=7)
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
-_LONGEST_SENDING = timedelta(minutes=6)  # after this time the sender of an attempt counts as dead
+_LONGEST_SENDING = timedelta(minutes=6)  # a process that sends for longer is treated as dead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,7 @@ def send_event(installation: Installation, event: IncidentEvent, way: str) -> st
     """Send an event, unless another process does; return the result in words."""
     try:
         with recorded(installation, KIND, event.receiver, way) as run:
-            # Read the attempts after `is_first`: another sender may have recorded its attempt
-            # meanwhile.
+            # Read the attempts after `is_first`: another host may have recorded an attempt before.
             is_ours = is_first(installation, run, KIND, event.receiver, _LONGEST_SENDING)
             attempts = _attempts(installation.ledger, event.receiver).get(event.key, [])
             if not is_ours or any(attempt.state == _SENT for attempt in attempts):
@@ -124,7 +125,7 @@ def unsent_events(config: Config, ledger: Ledger, now: datetime) -> dict[str, st
 def _attempts(ledger: Ledger, receiver: str) -> dict[str, list[RunRecord]]:
     """Return the attempts for a receiver by event, the newest first.
 
-    An attempt of a process that died names no event and is omitted: it does not count as sent.
+    An attempt of a process that died names no event and is omitted. Its event is sent again.
     """
     found: dict[str, list[RunRecord]] = {}
     for run in ledger.runs.all(KIND, receiver, states=(_SENT, _FAILED)):
@@ -154,7 +155,7 @@ def _is_due(attempts: Mapping[str, Sequence[RunRecord]], key: str, now: datetime
     if not earlier or earlier[0].state == _SENT:
         return not earlier
     pause = min(_FIRST_PAUSE * 2 ** min(len(earlier) - 1, 10), _LONGEST_PAUSE)
-    # `abs`, because a clock that was ahead must not delay the next attempt.
+    # `abs`: an attempt that a fast clock dated in the future must not delay the next attempt.
     return bool(abs(now - earlier[0].started_at) >= pause)
 
 

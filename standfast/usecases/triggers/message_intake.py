@@ -1,17 +1,20 @@
 """Intake of trigger messages: kinds of triggers; open or join an incident.
 
-`standfast/console` authenticates senders, `standfast/triggers` parses messages, and `trigger_pages`
-notifies people.
+A trigger is a configured way to open an incident from outside, such as a webhook. It names a
+playbook (the file that describes the response), and maps values of a message to inputs of the
+playbook. `standfast/console` authenticates senders, `standfast/triggers` parses messages, and
+`trigger_pages` notifies people.
 
 Rules
-- A message opens or joins its incident once. The message and the incident are committed together to
-  the ledger (the database of incidents), and no slow service is called before the commit. Runners,
-  the processes that execute incidents, find the incident in the ledger.
-- A trigger without signatures opens only plans, which change nothing. Only the class
-  `SignedTrigger` has another mode.
+- A message opens an incident, or joins (adds its targets to) the open incident of the same subject.
+  It does so once. The message and the incident are committed together to the ledger (the database
+  of incidents), and no slow service is called before the commit. Runners, the processes that
+  execute incidents, find the incident in the ledger.
+- A trigger without signatures opens only plans, which change nothing. Only a `SignedTrigger` can
+  open live incidents.
 - A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
-- If a required input has no value in the message, the error names the input. An input that the
-  playbook does not require is omitted then: an alert without details is still an alert.
+- If the message has no value for a required input, the error names the input. An input that the
+  playbook does not require is then omitted: an alert without details is still an alert.
 - A message may contain a list of alerts. If some of the alerts lack a value for an input, the other
   alerts are processed. The audit log and the response contain the number of incomplete alerts.
 """
@@ -54,7 +57,7 @@ class Trigger:
     name: str
     scenario: str
     inputs: Mapping[str, Expression] = field(default_factory=dict)
-    key: Expression | None = None  # reads the subject of a message; None: the caller passes it
+    key: Expression | None = None  # extracts the subject from a message; None: the caller passes it
     page_roles: tuple[str, ...] = ()  # roles of the people to page; empty means everybody enrolled
     per_minute: int = 60  # messages accepted; further messages are answered with Retry-After
 
@@ -112,7 +115,7 @@ class PlaybookNotFound(Unavailable):
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
-    """Return the triggers by name; ConfigurationError if one is invalid."""
+    """Return the triggers by name; raise ConfigurationError if one is invalid."""
     return {name: _trigger(name, settings) for name, settings in config.triggers.items()}
 
 
@@ -122,9 +125,9 @@ def trusted_proxies(config: Config) -> tuple[Network, ...]:
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Return why messages of a trigger could not open its playbook.
+    """Return the reasons why a trigger's messages could not open its playbook.
 
-    Nothing is opened.
+    This function opens nothing.
     """
     try:
         playbook = library.find(config, trigger.scenario)
@@ -151,13 +154,12 @@ def receive(
     message_id: str,
     key: str = "",
 ) -> Opened:
-    """Open or join the incident of a message; a repeat opens no incident.
+    """Open or join the incident of a message; a repetition opens no incident.
 
-    A message repeats an earlier message if its id and the values of its inputs are equal. A message
-    joins the open incident of the same subject. `key` is the subject if the trigger has no key; if
-    `key` is empty too, the inputs are the subject. Raise UsageError if the message does not fit the
-    playbook, PlaybookNotFound if no message can open the playbook now, and Unavailable if no
-    incident can be opened.
+    A message repeats an earlier message if its id and the values of its inputs are equal. The
+    subject of a message is the value that the trigger's `key` extracts, else the parameter `key`,
+    else the inputs. Raise UsageError if the message does not fit the playbook, PlaybookNotFound if
+    no message can open the playbook now, and Unavailable if no incident can be opened.
     """
     try:
         playbook = library.find(installation.config, trigger.scenario)
@@ -255,7 +257,7 @@ def _expression(key: str, text: str) -> Expression:
 def _inputs(
     playbook: Playbook, trigger: Trigger, payload: Mapping[str, object]
 ) -> tuple[dict[str, str | list[str]], int]:
-    """Return the inputs, and the number of list items that lack a value."""
+    """Return the inputs, and the number of alerts that lack a value."""
     needed = {given.name for given in playbook.inputs if given.required}
     found: dict[str, str | list[str]] = {}
     lacking = 0
@@ -277,7 +279,7 @@ def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:
     try:
         found = trigger.key.read(payload)
     except Missing:
-        return ""  # the kind of trigger determines the subject
+        return ""  # the caller determines the subject
     except ValueError as error:
         raise UsageError(f"key: {error}") from None
     return found if isinstance(found, str) else "\n".join(found)

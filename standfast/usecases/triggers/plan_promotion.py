@@ -1,14 +1,16 @@
 """Promotion of a plan to a live incident, exactly as it was shown.
 
-A plan is an incident that changes nothing, for example opened by an alert. Promotion opens it live.
+A plan is an incident that changes nothing; an alert, for example, can open one. Promotion opens a
+live incident, which acts on real systems, with the inputs of the plan.
 
 Rules
-- A plan is identified by the digest of its inputs and of the playbook as it would run now. If a
-  trigger (such as a webhook) adds accounts, or if the playbook's file is edited, the digest
-  changes, because nobody has seen the changed plan.
-- A changed plan is promoted only if the person gives its current digest, even after somebody closed
-  the plan. An unchanged plan needs no digest.
-- If accounts join the plan during its promotion, the plan stays open and keeps these accounts.
+- A plan is identified by the digest of its inputs and of the current text of its playbook (the file
+  that describes the response). If a trigger (such as a webhook) adds accounts, or if the playbook
+  is edited, the digest changes, because nobody has read the changed plan.
+- A changed plan is promoted only if the person states its current digest. This holds even after
+  somebody closed the plan. An unchanged plan needs no digest.
+- If a trigger adds accounts to the plan during its promotion, the plan stays open and contains
+  these accounts.
 - A repeated promotion returns the incident of the first promotion.
 """
 
@@ -41,11 +43,11 @@ class PlanShown:
 
 
 class PlanChanged(Refused):
-    """The plan differs, or may differ, from the plan that the person saw."""
+    """The error that a plan differs, or may differ, from the plan shown."""
 
 
 def read_plan(installation: Installation, plan_id: str) -> PlanShown:
-    """Return the data of a plan; raise UsageError if the incident is no plan."""
+    """Return the data of a plan; raise UsageError for another incident."""
     return _plan_summary(installation, _plan(installation, plan_id))
 
 
@@ -59,7 +61,7 @@ def carry_out(
     or its playbook was edited. Raise UsageError for an incident that is not a plan.
     """
     plan = _plan(installation, plan_id)
-    # The digest of the original plan, so that a repeated promotion finds its incident.
+    # Use the digest with the original playbook, so that a repeated promotion finds its incident.
     planned = _digest(plan, plan.playbook)
     handle = installation.ledger.cipher.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     message = TriggerMessage(source="carry-out", handle=handle)
@@ -137,10 +139,10 @@ def _digest(plan: IncidentRow, playbook: str) -> str:
 
 
 def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> None:
-    """State the facts of the plan about the live incident too.
+    """Copy the facts of the plan to the live incident.
 
-    Legal deadlines start with facts, such as the time of awareness. A fact that was stated about
-    the live incident meanwhile is not replaced.
+    Legal deadlines start with facts, such as the time of awareness. If somebody has stated a fact
+    about the live incident already, it is not replaced.
     """
     stated, facts = installation.ledger.facts.of_incident(plan_id), installation.ledger.facts
     known = {(fact.kind, fact.name) for fact in facts.of_incident(incident_id)}

@@ -4,14 +4,15 @@ Each line is processed once, even after rotations, truncations and restarts.
 `standfast/triggers/suricata.py` parses a line.
 
 Rules
-- The position is stored after the lines before it were processed. After a crash, lines that follow
-  the stored position may be read a second time. The ledger (the database of incidents) stores the
-  id of each line, and ignores a repeated line.
+- The position is stored when all lines before it have been processed. After a crash, lines that
+  follow the stored position may be read a second time. The ledger (the database of incidents)
+  stores the id of each line, and ignores a repeated line.
 - After a rotation, the renamed file is read to its end before the new file. If the file was rotated
   several times while no process read it, all files are read in the order of their modification. A
-  compressed file is not read. If it contains the position, a warning is logged.
+  compressed file is not read. If the position is in a file that was compressed or removed, a
+  warning is logged.
 - An incomplete last line is read when it is complete. A line longer than a megabyte is not an
-  event.
+  event, and is skipped.
 - The first read starts at the end of the file: earlier events are not new alerts.
 """
 
@@ -63,7 +64,10 @@ class SuricataTail:
     """A reader of one event file, with a stored position."""
 
     def __init__(self, file: Path, kept_in: Path, follower: str) -> None:
-        """Read the position that `follower` has stored in the folder `kept_in`."""
+        """Read the position that `follower` has stored in the folder `kept_in`.
+
+        `follower` is the name of the reader of `file`; two readers have separate positions.
+        """
         self._file = file
         name = hashlib.sha256(f"{follower} {file}".encode()).hexdigest()[:16]
         self._position_file = kept_in / f"eve-{name}.json"
@@ -88,7 +92,7 @@ class SuricataTail:
         return None
 
     def keep(self, batch: Batch) -> None:
-        """Store the end of this batch as the position: its lines were processed."""
+        """Store the end of this processed batch as the position."""
         self._spot = batch.spot
         draft = self._position_file.with_suffix(".draft")
         text = json.dumps(
@@ -174,7 +178,7 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
         return None  # nothing new, or a line is still being written
     if end:
         lines = content[: end - 1].split(b"\n")
-    else:  # the end of a file that is no longer written, or a line that is not an event
+    else:  # last line of a file that is no longer written, or a part of a line that is too long
         lines, end = ([content] if is_whole else []), len(content)
     found: list[bytes] = []
     ends: list[int] = []

@@ -1,19 +1,20 @@
 """Mails about incidents that triggers opened, one to each person to page.
 
-A trigger opens incidents from outside, such as a webhook. A page is here one mail to each person
-with a role of the trigger. (`on_call/call_outs` pages one person after another until somebody
-acknowledges.) A page is also sent when a trigger adds alerts to a stopped incident.
+A trigger is a configured way to open incidents from outside, such as a webhook. A page is here one
+mail to each enrolled person (with a passphrase or passkey) that has a role of the trigger. A page
+is also sent when a trigger adds alerts to a stopped incident, where nothing runs. In contrast,
+`on_call/call_outs` pages one person after another until somebody acknowledges.
 
 Rules
 - The ledger (the database of incidents and runs) records each page as a run of kind `page`, before
-  the first message is sent. Every `standfast serve` looks for unsent pages, so no page is lost when
-  a process dies. If several hosts find the same page, the host that is first in the ledger sends
-  it.
+  the first message is sent. Every `standfast serve` searches for unsent pages, so no page is lost
+  when a process dies. If several hosts find the same page, each records a run; the host with the
+  first record sends the page.
 - If a trigger opens many incidents, one page is about all of them. A trigger has at most one page a
   minute.
 - If the incident is a plan (which changes nothing), the page contains the number of its targets.
-  The number is computed in a thread, which reads the account directories. If it is not known after
-  `PLAN_SECONDS`, the page is sent without it.
+  The number is computed in a thread, which reads the account directories (systems that store
+  accounts). If the thread needs longer than `PLAN_SECONDS`, the page is sent without the number.
 - Alerts that wait in a stopped incident are paged before new incidents, in a separate page.
   Otherwise a flood of new incidents could delay them without end.
 - A page that reached nobody is sent again after five minutes, even if somebody may then receive it
@@ -49,7 +50,7 @@ NOTIFIED, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has se
 _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)  # between the pages of a trigger
 _AGAIN_AFTER = timedelta(minutes=5)
-_LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
+_LONGEST_SENDING = timedelta(minutes=2)  # a process that sends for longer is treated as dead
 PLAN_SECONDS = 15.0
 
 
@@ -108,7 +109,7 @@ def due(installation: Installation) -> list[Page]:
         runs = installation.ledger.runs.all(KIND, every.trigger)  # newest first
         page = _without_sent(every, runs)
         pause = _AGAIN_AFTER if _has_failed(runs) else _APART
-        # `abs`, because a clock that was ahead must not delay a new page.
+        # `abs`: a page that a fast clock dated in the future must not delay a new page.
         if page and (not runs or abs(now - runs[0].started_at) >= pause):
             found.append(page)
     return found
@@ -119,7 +120,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
     trigger = triggers.get(page.trigger)
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
-            # Read the pages after `is_first`: another sender may have recorded its page meanwhile.
+            # Read the pages after `is_first`: another host may have recorded this page before.
             is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_SENDING)
             unsent = _without_sent(page, installation.ledger.runs.all(KIND, page.trigger))
             if unsent is None or not is_ours:
@@ -158,7 +159,8 @@ def notification_obstacle(ledger: Ledger, adapters: Adapters, trigger: Trigger) 
     """Return the reason if the pages of a trigger reach nobody, else "".
 
     The causes are: nobody is enrolled for the pages, no sender is configured, or the last page
-    failed. `adapters` is used to look up a sender, without a connection.
+    failed. `adapters` is used to find a sender (the adapter of a message channel, such as SMTP); no
+    connection is opened.
     """
     if not ledger.people.all(trigger.page_roles):
         group = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
