@@ -18,7 +18,7 @@ from standfast.records import JsonObject, timestamp
 
 
 class Scope(StrEnum):
-    """The hosts that send only one notification together about a fault."""
+    """The group of hosts that sends one notification about a fault."""
 
     HOST = "host"  # one backup host, for an alarm about its backups
     VAULT = "vault"  # all hosts with the same vault

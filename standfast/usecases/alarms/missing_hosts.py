@@ -5,8 +5,8 @@ Rules
   (the database of incidents and runs). A role of a machine is missing if the lease of its last
   `serve` ended more than `LIMIT` ago. The lease of a dead `serve` lasts for up to five minutes.
   People are therefore notified within 20 minutes after a machine dies.
-- A machine that never had a lease is missing since the start of the ledger, so that people notice a
-  machine that was never set up.
+- A machine that never had a lease is treated as missing since the start of the ledger, so that
+  people notice a machine that was never set up.
 - Each machine with the role `watch`, `worker` or `all` checks all machines. Only one of these
   machines notifies people.
 - If another role of a missing machine stops later, people are notified again.

@@ -3,9 +3,10 @@
 An anomaly is a backup that changed far more than usual. The vault is the store of the backups.
 
 Rules
-- A notification is recorded in the ledger (the database of incidents and runs) as a run of kind
-  `alarm` before the first message is sent. Any number of watchdogs (processes that check for
-  faults) on any number of hosts may check at once; only one of them notifies people.
+- A notification is recorded in the ledger (the database of incidents and runs) as a run (a record
+  with a state and a result) of kind `alarm`, before the first message is sent. Any number of
+  watchdogs (processes that check for faults) on any number of hosts may check at once; only one of
+  them notifies people.
 - An alarm is about a backup set of this host, about the vault of this host, or about something that
   all hosts with the same ledger share. If another host has a set with the same name, its alarm is
   separate and ends separately.

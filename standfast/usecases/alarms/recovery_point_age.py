@@ -8,7 +8,8 @@ Rules
   services that need the set. Without such a service, it is two intervals of the set's schedule. A
   pause of the schedule, for example at night, is part of an interval.
 - Backups of a set with the same name on another host are ignored.
-- A set without any attempt of a backup is not late. Another alarm reports its missed backup.
+- A set without any attempt of a backup is not late. Its missed backup is reported by
+  `health.watchdog`.
 - A recovery point with a time that is implausibly far in the future is ignored.
 """
 

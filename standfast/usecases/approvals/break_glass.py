@@ -1,8 +1,7 @@
 """Break-glass approvals: one person alone approves containment.
 
-Containment stops an intruder, for example by locking accounts. It is one step of the incident's
-playbook (the file that describes the response). `ledger.approvals` decides who may approve alone,
-and when the step begins.
+Containment means the steps of an incident that stop an intruder, for example the lock of accounts.
+`ledger.approvals` decides who may approve alone, and when the step begins.
 
 Rules
 - Only containment that can be undone is allowed: steps that lock accounts or preserve data. A later
@@ -16,8 +15,8 @@ Rules
 - The mail server must accept at least one message to another human. Otherwise nobody could refuse
   the step, and the approval is not allowed.
 - In an exercise, which runs against simulators, nobody is notified.
-- After the step, another person signs for or against the approval. Until then the incident cannot
-  be closed.
+- After the step, another person reviews the approval, and signs for or against it. The incident
+  cannot be closed before this review.
 """
 
 from contextlib import closing
@@ -140,7 +139,7 @@ def _is_containment(installation: Installation, state: State, question: Question
         (candidate for candidate in state.playbook.steps if candidate.name == question.step), None
     )
     if step is None or step.action is None or is_irreversible(step):
-        return False  # steps outside the playbook unlock accounts or notify people
+        return False  # steps that people added to the incident unlock accounts or notify people
     if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(

@@ -7,8 +7,8 @@ target and state whether the effect happened.
 Rules
 - The person needs a role of the step, as for every decision about the step
   (`step_decisions.decision_actor`).
-- While Standfast still looks up an effect automatically, the effect may happen later. Until then, a
-  person may state that the effect happened, but not that it did not happen.
+- While Standfast still looks up an effect automatically, the effect may happen later. Until the
+  look-ups end, a person may state that the effect happened, but not that it did not happen.
 """
 
 from collections.abc import Sequence

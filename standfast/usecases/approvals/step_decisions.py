@@ -261,8 +261,8 @@ def _individual_notices(
 ) -> Iterator[StepView]:
     """Yield unfinished individual notices that replace messages of `steps`.
 
-    An individual notice goes to one recipient that a person decided about, or that the message of
-    the step did not reach.
+    An individual notice is a message to one recipient about whom a person had to decide, or whom
+    the message of the step did not reach.
     """
     effects = installation.ledger.effects
     names = {
@@ -276,7 +276,7 @@ def _individual_notices(
 def accept(
     installation: Installation, incident_id: str, step: str, *, by: str | None = None
 ) -> None:
-    """Accept an incomplete step, so that its dependent steps continue."""
+    """Accept an incomplete step, so that steps that depend on it continue."""
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, step_names(state), incident_id)

@@ -8,7 +8,7 @@ Rules
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
 - The person signs the attestation. It is stored as an event of the audit chain, a list of events in
   which each event contains the hash of the event before it. No later event changes it.
-- An attestation is valid only if the audit chain confirms two events: the attestation, and the
+- An attestation is accepted only if the audit chain confirms two events: the attestation, and the
   enrolment of the person with the public key. An attestation that was forged or changed in the
   database is reported.
 - A later attestation replaces an earlier attestation of the same subject. A withdrawal ends all

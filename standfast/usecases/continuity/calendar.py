@@ -7,8 +7,9 @@ Rules
 - An entry is due `every_days` after its practice was last done. An attestation is due earlier if
   its validity ends earlier. If the practice was never done, the entry is due `every_days` after the
   start of the ledger (the database of runs and incidents).
-- A drill is done if it succeeded, even if it missed a time objective. A live incident is accepted
-  as an exercise of its playbook. An attestation is accepted if it is signed and not withdrawn.
+- A drill is accepted if it succeeded, even if it missed a time objective. A live incident is
+  accepted as an exercise of its playbook. An attestation is accepted if it is signed and not
+  withdrawn.
 - The owner of an entry (the responsible person) is notified on the day after the due date. The
   person in `escalates_to` is notified `escalates_after_days` later. When the overdue practice has
   been done, both people are notified.

@@ -1,9 +1,12 @@
 """Titles and acts of steps outside the playbook, such as undos.
 
-A playbook is the file with the steps of the response to one kind of incident. People can add three
-kinds of steps: an undo restores targets, such as locked accounts, to their state before a step. A
-correction is a second notice to the recipients of a wrong notice. An individual notice is for one
-recipient about whom a person had to decide, or whom the first notice did not reach.
+A playbook is the file with the steps of the response to one kind of incident. A notice is a message
+to the people that an incident concerns. People can add three kinds of steps to an incident:
+
+- An undo restores targets, such as locked accounts, to their state before a step.
+- A correction is a second notice to the recipients of a wrong notice.
+- An individual notice is for one recipient about whom a person had to decide, or whom the first
+  notice did not reach.
 """
 
 from standfast.playbook.actions.accounts_lock import UNLOCK

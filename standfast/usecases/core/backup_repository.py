@@ -1,6 +1,7 @@
 """Configured repository: vault, keys, identity; translation of its errors.
 
-The vault is the folder or bucket with the encrypted backups.
+The vault is the folder or bucket with the encrypted backups. A backup set is a group of sources
+that are backed up together. A recovery point is one restorable state of one backup set.
 
 Rules
 - Each error of the package `backup` becomes an error of Standfast with the same message. Only
@@ -127,7 +128,7 @@ def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
     """Return the vault: the bucket if one is configured, else the folder.
 
     Raise `UsageError` if the bucket rejects the credentials, or if it has no Object Lock although
-    the configuration requires one. Raise `Unavailable` if the bucket does not answer. A folder may
+    the configuration requires one. Raise `Unavailable` if the bucket does not answer. A folder need
     not exist yet.
     """
     return open_store(config.backup.vault, config.backup.s3, resolver, clock)

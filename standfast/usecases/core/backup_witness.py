@@ -1,6 +1,7 @@
-"""Backup witness: recovery points that earlier verifications saw.
+"""Backup witness: recovery points that earlier verifications found.
 
-A head names the newest recovery point of a writer (a backup host) by its sequence number and hash.
+A recovery point is one restorable state of a backup set. A head names the newest recovery point of
+a writer (a backup host) by its sequence number and hash.
 The witness is an append-only file with one line of canonical JSON for each head. It is stored
 outside the vault (the store of the backups), best on another machine. If an attacker resets the
 vault to an earlier state, the vault lacks a recovery point of the witness, and a verification

@@ -4,8 +4,8 @@ Rules
 - A playbook (the file that describes the response to one kind of incident) can declare its
   incidents quiet, for example incidents about an insider. A quiet incident is visible to the person
   that opened it, and to people with a role that the steps of its playbook name.
-- Even these people cannot see a quiet incident that is about them: if their account, sign-in name
-  or mail address is among the accounts of the incident.
+- Exception: a quiet incident is not visible to a person whose account, sign-in name or mail address
+  is among the accounts of the incident.
 - For all other people, no page of the console (the web interface), no mail about an alert, no
   calendar entry and no reminder shows a quiet incident. They cannot stop it either.
 """

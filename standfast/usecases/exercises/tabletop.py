@@ -8,8 +8,8 @@ Rules
   tabletop exercise uses no simulators either.
 - The ledger (the database of incidents) stores each answer with its person and time. The score is
   not stored, but computed from the answers.
-- The facilitator may end an exercise at any moment. The report names the questions that were not
-  asked.
+- The facilitator (who leads the exercise) may end it at any moment. The report names the questions
+  that were not asked.
 """
 
 from dataclasses import dataclass

@@ -62,8 +62,8 @@ def built_in_procedures(
 class _BuiltInProcedure(Procedure):
     """A procedure that can be repeated without harm.
 
-    After an interruption, `_is_in_effect` is asked whether the procedure was done. By default it
-    returns False, and the procedure is repeated.
+    After an interruption, `_is_in_effect` is called to find out whether the procedure was done. By
+    default it returns False, and the procedure is repeated.
     """
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
@@ -132,7 +132,10 @@ class _RetentionHold(_BuiltInProcedure):
 
 
 class _EvidenceReview(_BuiltInProcedure):
-    """A search of the incident's evidence folders; it stores a timeline there."""
+    """A search of the incident's evidence, sealed copies of logs and files.
+
+    It stores a timeline in the evidence folders.
+    """
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(REVIEWER)
@@ -288,7 +291,7 @@ class _FactStatement(_BuiltInProcedure):
             FactKind.TIME, name
         )
         if known is not None and given is None:
-            # A statement without a time does not move the start of a running legal clock.
+            # A statement without a time does not move the start of a running legal deadline.
             return self._fact_result(order, known.at or now, is_news=False)
         at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
         statement = Statement(

@@ -11,7 +11,7 @@ Rules
 - A repeated request opens no second incident: the id of the request is committed with the incident,
   and the same id returns the same incident.
 - The socket is in a folder that only the user of `serve` (and root) can enter. This user can read
-  the ledger and its keys anyway, so the socket adds no access.
+  the ledger and its keys anyway, so the socket is no additional risk.
 """
 
 import json

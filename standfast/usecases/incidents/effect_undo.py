@@ -14,8 +14,8 @@ Rules
   other targets are undone.
 - If an undo needs approvals, it needs two, because the person who requests the undo may sign one of
   them. One approval is enough if three conditions are met: the person who opened the incident
-  requests the undo, that person signed in to open it, and no trigger (such as a webhook) added
-  accounts to it. That person may not approve in the incident, so the one approval is from another
+  requests the undo, that person signed in to open it, and no accounts were added later, for example
+  by a webhook. That person may not approve in the incident, so the one approval is from another
   person.
 - A person can stop an incident; only undos run then. If an earlier undo is paused, a new undo takes
   over the effects that the paused undo has not begun. Effects that were planned and never begun are
@@ -217,7 +217,8 @@ def _planned(
 
 
 def _needed_approvals(incident: IncidentRow, requested_by: str | None) -> int:
-    is_signed = incident.is_signed and not incident.joined  # a trigger does not sign in
+    # The person who opened the incident did not sign for accounts that were added later.
+    is_signed = incident.is_signed and not incident.joined
     return 1 if is_signed and requested_by == incident.opened_by else 2
 
 

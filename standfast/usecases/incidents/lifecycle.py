@@ -82,8 +82,8 @@ def open_incident(
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
     recorded, and each step that needs approvals needs one more approval. `message` (of a trigger)
     is committed with the incident; a repeated message returns the same incident.
-    `as_read` is the text of the playbook when the caller read it: raise Refused if the text has
-    changed. `playbook` is the parsed playbook, if the caller has read it already.
+    `as_read` is the text of the playbook (the file with the steps) that the caller read: raise
+    Refused if it has changed. `playbook` is the parsed playbook, if the caller has it already.
     """
     if playbook is None:
         playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
@@ -312,7 +312,7 @@ def advance(
     try:
         ledger.audit.sign_head(clock())
     except StandfastError as error:
-        # The witness (a machine that stores copies of the signatures) may be unreachable.
+        # The witness (the copy of the signatures on another machine) may be unreachable.
         troubles.append(error)
     outcome = look(installation, incident_id)
     return Outcome(

@@ -2,8 +2,8 @@
 
 Rules
 - The exit status shows what the caller must do next. If several statuses apply, damage and errors
-  take precedence over failed containment (such as an account that could not be locked), and this
-  over waiting for people.
+  take precedence over failed containment (such as an account that could not be locked), and failed
+  containment takes precedence over waiting for people.
 - An incident waits for nobody if it is closed, or if it is stopped and everything is restored.
 """
 

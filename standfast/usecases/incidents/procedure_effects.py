@@ -11,7 +11,7 @@ Rules
   states which calls can be undone.
 - The name of a target contains the procedure and all parameters. Two calls that differ in one
   parameter are therefore two effects: for example, blocking port 22 and blocking port 80 of a host.
-  Two incidents share an effect only if all parameters are equal.
+  Two incidents have the same target only if all parameters are equal.
 """
 
 from collections.abc import Mapping, Sequence

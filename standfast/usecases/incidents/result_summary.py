@@ -79,7 +79,7 @@ class Tally:
     verb: str
     done: int
     missed: tuple[Missed, ...]
-    proofs: Mapping[Proof, int] = field(default_factory=dict)  # proven accounts, by kind of proof
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # accounts proven locked, by proof
 
     @property
     def sentence(self) -> str:

@@ -27,10 +27,10 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    A notice is a message to the people that an incident concerns. A command then waits only
-    briefly, because `serve` or the next command retries the messages. Return False while the
-    outcome of a message is unknown and must be looked up, and while any other action runs, such as
-    a lock.
+    A notice is a message to the people that an incident concerns. If only its retries remain, a
+    command waits only briefly, because `serve` or the next command retries the messages. Return
+    False while the outcome of a message is unknown and must be looked up, and while any other
+    action runs, such as a lock.
     """
     actions = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     actions += [(additional_step_verb(view.step), view) for view in state.extra]

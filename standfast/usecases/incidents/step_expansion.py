@@ -197,7 +197,8 @@ def _expand_once(
         handle = ledger.cipher.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
-    # Targets that were added later (for example by a webhook) were not signed for by the opener.
+    # The person who opened the incident did not sign for targets that were added later, for example
+    # by a webhook.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
     own = (incident_id, step_name)  # locks of earlier rounds (plannings) are counted with this step
     # Read the ledger (the database of incidents) outside `try`: if it is unreachable, the step must

@@ -53,7 +53,7 @@ class Correction:
     recipients: int
     refused: int
     needs_approvals: int
-    warnings: tuple[str, ...]  # values that some readers get untranslated or as a code
+    warnings: tuple[str, ...]  # values that some recipients receive untranslated or as a code
 
 
 def correct(

@@ -4,10 +4,10 @@ A held recipient is a recipient of a notice (a message to the people that an inc
 about whom a person must decide. `notices/audience` determines which recipients are held.
 
 Rules
-- The person decides for an individual notice (`individual_notices`), which is a message to this
-  recipient alone, or excludes the recipient with a reason. The decision is recorded with its
-  author, time and reason in the ledger (the database of incidents). If the step of the notice names
-  roles, only a person with one of these roles decides.
+- The person either orders an individual notice (`individual_notices`), a message to this recipient
+  alone, or excludes the recipient with a reason. The decision is recorded with its author, time and
+  reason in the ledger (the database of incidents). If the step of the notice names roles, only a
+  person with one of these roles decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
   decision to notify is void if an approver refuses the notice.
 """
@@ -94,7 +94,8 @@ def leave_out(
 ) -> int:
     """Exclude held recipients, with the reason; return how many.
 
-    A repeated call changes nothing. Raise UsageError if a step notifies one of the recipients.
+    A repeated call changes nothing. Raise UsageError if an individual notice to one of the
+    recipients was planned.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():

@@ -147,7 +147,7 @@ def _valid_notice(
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
     corrected = valid_corrections(installation, row.incident, first.step)
-    if written.step != first.step:  # `row` is of a correction; the wrong text was received
+    if written.step != first.step:  # `row` corrects a text that the recipient received
         if written.step != corrected[-1]:
             raise UsageError(
                 f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "

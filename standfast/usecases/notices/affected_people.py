@@ -1,6 +1,6 @@
 """Affected people of an incident: import, repeated rows, places, audience.
 
-    add_affected(installation, incident, csv=Path("people.csv"))
+    add_affected(installation, incident, Listing(csv=Path("people.csv")))
     affected_audience(installation, incident)   # the audience `affected` of a notice
 
 An affected person is a person whose data the incident exposed. An audience is a list of the

@@ -7,8 +7,8 @@ sent before the rest.
 Rules
 - The effects are streamed, so that a million recipients are never all in memory. Only counts are
   kept, for example by language and by reason, each for at most `_MOST_KINDS` different values.
-- The root of a Merkle tree covers the digests of all messages to be sent, in order. An approval
-  covers this root.
+- The digests of all messages to be sent, in order, are the leaves of a Merkle tree. An approval of
+  the notice covers the root of this tree.
 - A target names a channel and a person. Two channels to one person are therefore two targets.
 """
 
@@ -115,7 +115,7 @@ class NoticePlan:
     def notice(self) -> FrozenNotice:
         """Return the notice with its final texts, for the approval.
 
-        Call this after all pages are read, because only then the Merkle root is complete.
+        Call this after all pages are read, because the Merkle root is complete only then.
         """
         return FrozenNotice(
             template=self._template,
@@ -136,8 +136,8 @@ class NoticePlan:
 def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
     """Raise ConfigurationError if a notice would show a placeholder of `init`.
 
-    `standfast init` writes placeholders into the configuration, such as an example of a contact
-    line. The notice of an exercise may show them, because it reaches nobody.
+    `standfast init` writes placeholders into the configuration, such as "Our contact centre" for
+    the name. The notice of an exercise may show them, because it reaches nobody.
     """
     unset = [key for name, key in organisation.placeholders.items() if name in template.variables]
     if unset and mode is not Mode.EXERCISE:

@@ -18,8 +18,8 @@ Rules
   every page failed is not included in this number, because an outage of the network must not use up
   the rounds. The next round then begins after a pause.
 - A trigger has at most one open call-out, however many incidents it opens meanwhile. After its end,
-  ten minutes pass before the next call-out begins. A flood of alerts therefore causes about as many
-  pages as one alert.
+  at least ten minutes pass before the next call-out begins. A flood of alerts therefore causes
+  about as many pages as one alert.
 - An acknowledgement does not cover an incident that is hidden from the person, or in which an
   account of the person is a target. Another call-out begins for such an incident.
 - A call-out that ended unanswered can still be acknowledged. The acknowledgement then covers only

@@ -14,8 +14,9 @@ Rules
 - Exercises, which run against simulators, have no matters (decision 0045).
 - About a trigger, the people on duty are paged first, then the people of `on_call.fallback`. If the
   trigger has `page_roles`, a person on duty is paged only with one of these roles.
-- About approvals, the people who are paged are those who were asked for the approval by mail. The
-  request was not sent to people whose accounts are targets, so that an insider is not warned.
+- About approvals, the people who are paged are those who were asked for the approval by mail and
+  have an entry in `on_call.people`. The request was not sent to people whose accounts are targets,
+  so that an insider is not warned.
 - A page about a trigger names an incident that the paged person may see. A page about approvals
   names an incident about which the paged person was asked.
 """

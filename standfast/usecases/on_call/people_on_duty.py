@@ -1,6 +1,7 @@
 """People on duty: by shifts, overrides or an iCalendar file (RFC 5545).
 
-The rota is the plan of the people on duty. An override replaces the people on duty for some time.
+The rota is the plan of the people on duty. A duty is a period with its people. An override replaces
+the people on duty for some time.
 
 Rules
 - The title of an event in the file is the sign-in name of the person on duty. Repetitions of an
@@ -37,9 +38,10 @@ def calendar_duties(
     *,
     longest_seconds: float = _LONGEST_SECONDS,
 ) -> list[Duty]:
-    """Return the duty of each event that is between `since` and `until`.
+    """Return the duty of each event that overlaps the given period.
 
-    Raise ConfigurationError for a file that cannot be read within `longest_seconds`.
+    The period is from `since` to `until`. Raise ConfigurationError for a file that cannot be read
+    within `longest_seconds`.
     """
     zone, deadline = ZoneInfo(time_zone), Deadline(longest_seconds)
     try:

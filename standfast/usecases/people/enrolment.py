@@ -252,9 +252,9 @@ def known_roles(config: Config) -> frozenset[str]:
 def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]:
     """Return the accounts in the spelling that incidents use.
 
-    Otherwise a person enrolled with the account `agents:LEE` could approve a step that affects
-    `agents:lee`. If a directory cannot be used yet, for example because its secret is missing,
-    return the account both as given and in lower case.
+    Otherwise a person enrolled with the account `agents:LEE` could approve a step that affects the
+    same account as `agents:lee`. If a directory cannot be used yet, for example because its secret
+    is missing, return the account both as given and in lower case.
     """
     found: list[str] = []
     with closing(installation.reading_adapters()) as reader:

@@ -40,7 +40,7 @@ class Factors:
 
     @property
     def is_open(self) -> bool:
-        """True unless every account certainly has a second factor."""
+        """True if an account lacks, or may lack, a second factor."""
         found = self.found
         return found is None or bool(found.without or found.unreported or not found.is_whole)
 

@@ -7,7 +7,8 @@ response) is invalid.
 Rules
 - An alert is one line of text. The line is stored unchanged in a private file next to the upload
   cache of backups. Then the ledger (the database of incidents and runs) records the alert as a run
-  of kind `alert` with the id of the line. If these two acts are repeated, nothing changes.
+  (a record with a state and a result) of kind `alert` with the id of the line. If these two acts
+  are repeated, nothing changes.
 - For an unexpected error, only its class is shown, because its text may contain the line.
 - Some errors can be corrected by a person: an invalid playbook, or an incident that cannot be
   opened. After such an error, the alert waits in a folder of its trigger. After the correction, the

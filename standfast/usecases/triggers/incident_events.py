@@ -8,9 +8,9 @@ Rules
 - Only live incidents are reported. Quiet incidents, which are hidden from most people, are not
   reported. An event names the incident and its playbook, but no account, no person and no input of
   the incident.
-- An event is sent at least once: a run of kind `event` is recorded before the request, and the
-  event is sent again until the response has an expected status. Each attempt has the same
-  idempotency key and the same parameters.
+- An event is sent at least once: a run (a record with a state and a result) of kind `event` is
+  stored before the request, and the event is sent again until the response has an expected status.
+  Each attempt has the same idempotency key and the same parameters.
 - A failed event is sent again after half a minute, and then after growing pauses of at most an
   hour.
 - An opening that is older than a week is not reported, and neither is an incident that was closed

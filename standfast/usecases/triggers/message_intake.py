@@ -6,15 +6,17 @@ playbook. `standfast/console` authenticates senders, `standfast/triggers` parses
 `trigger_pages` notifies people.
 
 Rules
-- A message opens an incident, or joins (adds its targets to) the open incident of the same subject.
-  It does so once. The message and the incident are committed together to the ledger (the database
-  of incidents), and no slow service is called before the commit. Runners, the processes that
-  execute incidents, find the incident in the ledger.
+- A message opens an incident. If an incident about the same subject is open, the message joins that
+  incident instead: its targets are added. A message that was received before opens and adds
+  nothing.
+- The message and the incident are committed together to the ledger (the database of incidents), and
+  no slow service is called before the commit. Runners, the processes that execute incidents, find
+  the incident in the ledger.
 - A trigger without signatures opens only plans, which change nothing. Only a `SignedTrigger` can
   open live incidents.
 - A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
-- If the message has no value for a required input, the error names the input. An input that the
-  playbook does not require is then omitted: an alert without details is still an alert.
+- If the message has no value for a required input, it is rejected, and the error names the input.
+  An optional input without a value is omitted: an alert without details is still an alert.
 - A message may contain a list of alerts. If some of the alerts lack a value for an input, the other
   alerts are processed. The audit log and the response contain the number of incomplete alerts.
 """

@@ -6,10 +6,10 @@ is also sent when a trigger adds alerts to a stopped incident, where nothing run
 `on_call/call_outs` pages one person after another until somebody acknowledges.
 
 Rules
-- The ledger (the database of incidents and runs) records each page as a run of kind `page`, before
-  the first message is sent. Every `standfast serve` searches for unsent pages, so no page is lost
-  when a process dies. If several hosts find the same page, each records a run; the host with the
-  first record sends the page.
+- The ledger (the database of incidents and runs) records each page as a run (a record with a state
+  and a result) of kind `page`, before the first message is sent. Every `standfast serve` searches
+  for unsent pages, so no page is lost when a process dies. If several hosts find the same page,
+  each records a run; the host with the first record sends the page.
 - If a trigger opens many incidents, one page is about all of them. A trigger has at most one page a
   minute.
 - If the incident is a plan (which changes nothing), the page contains the number of its targets.
