@@ -43,7 +43,10 @@ def is_quiet(playbook: str, scenario: str) -> bool:
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts in an incident's inputs, as `account_spellings`."""
+    """Return the accounts in an incident's inputs, with and without prefix.
+
+    See `account_spellings`.
+    """
     return account_spellings(
         name
         for given in playbook.inputs

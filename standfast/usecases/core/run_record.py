@@ -42,7 +42,7 @@ from standfast.usecases.core.heartbeats import heartbeat
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of
 
-SERVICE_SUBJECT = "service."  # prefix of the subject of a service drill; no name of a set has a dot
+SERVICE_SUBJECT = "service."  # prefix of the subject of a service drill; a set name has no dot
 SURPRISE_SUBJECT = "any.service"  # subject of a drill of a randomly drawn service
 KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page", "event")
 _LEAVING_FILES = ("backup", "verify", "drill")  # runs that create files which later runs need

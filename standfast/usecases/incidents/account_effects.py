@@ -14,7 +14,7 @@ Rules
   exist.
 - A name is converted to the spelling of its directory before it is compared with the protected
   accounts. Otherwise a protected account could be locked under another spelling.
-- Directories are read in parallel. A directory that does not answer for a few seconds counts as
+- Directories are read in parallel. A directory that does not answer for a few seconds is treated as
   unreadable, so that it does not delay locks in the other directories.
 """
 
@@ -162,8 +162,8 @@ def account_effects(
 ) -> Expansion:
     """Plan one effect for each account, in each directory that contains it.
 
-    With `shows_obstacles`, an incident in plan mode shows the accounts that their directory would
-    refuse to lock as refused.
+    With `shows_obstacles` in plan mode, the effect is also planned as refused if the directory
+    would refuse the lock.
     """
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
@@ -210,7 +210,10 @@ def _reason_without_directory(name: str, adapters: Adapters) -> str:
 
 
 def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
-    """Return why an account is unknown, with a hint; omit the account's name."""
+    """Return why an account is unknown, with a hint.
+
+    The reason omits the account's name, because reasons contain no personal data.
+    """
     prefix, colon, _ = name.partition(":")
     if colon:
         return (

@@ -117,8 +117,8 @@ def undo(
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
     core = installation.ledger.database
     while True:
-        # Read the name before the locks: if a concurrent undo takes the same name, `expand` returns
-        # False, and the locks are read again.
+        # Choose the name of the undo's step before reading the effects: if a concurrent undo takes
+        # the same name, `expand` returns False, and the effects are read again.
         name = installation.ledger.incidents.next_undo(incident_id)
         plan, drafts, paused = _planned(
             installation, incident_id, name, step, targets, requested_by
@@ -239,9 +239,9 @@ def _undoable(
 ) -> list[EffectRow]:
     """Return the selected effects that are not undone yet.
 
-    `refused` names undo steps that an approver refused; what they would have undone is not undone.
-    `running` names steps whose planned effects will happen, so these effects are included. Raise
-    UsageError for targets without an effect.
+    `refused` names undo steps that an approver refused: the effects that they would have undone can
+    be selected again. `running` names steps whose planned effects will happen, so these effects are
+    included. Raise UsageError for targets without an effect.
     """
     undone = {
         row.undoes

@@ -18,7 +18,7 @@ DIRECT = "direct"  # the runner is part of a command, and a person waits for its
 def longest_wait(state: State, way: str) -> timedelta:
     """Return a runner's longest wait; `way` is the kind of runner.
 
-    A command (`way` is DIRECT) waits less long if `waits_only_for_notices` is true.
+    The wait of a command (`way` is DIRECT) is shorter if `waits_only_for_notices` returns True.
     """
     is_short = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WAIT_FOR_PERSON if is_short else retry_rules.LONGEST_WAIT

@@ -38,7 +38,7 @@ _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
 @dataclass(frozen=True, kw_only=True)
 class FilePosition:
-    """A position in a file, which its first bytes identify."""
+    """A position in a file that is identified by its first bytes."""
 
     offset: int
     head: str  # digest of the first bytes, because names change and inodes are reused
@@ -192,7 +192,7 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
 
 
 def _is_at(path: Path, spot: FilePosition) -> bool:
-    """Return whether the path is the file of the position and contains it."""
+    """Return whether a path is the file of the position, and long enough."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
