@@ -5,7 +5,8 @@
     terminal/   invocation, output, prompts and passphrases
 
 Rules
-- A command parses, calls one use-case, and prints its result.
+- A command parses its arguments, calls one use-case (a function of `standfast/usecases/`), and
+  prints the result.
 - Heavy imports are inside the commands, so that `--help` and `status` start within 0.5 s.
 - With `--json`, standard output is exactly one JSON document, also on an error.
 - Personal data is printed only if an option asks for it.

@@ -6,10 +6,11 @@ Rules
 - SIGTERM and SIGHUP are handled like Ctrl-C: the command cleans up (a drill destroys the data that
   it restored) and records its end. The exit status is 128 plus the number of the signal, as in a
   shell.
-- The message of an interrupted command names how to continue: `standfast status`, or the command
-  in a note of the error (PEP 678).
+- The message of an interrupted command states how to continue: with `standfast status`, or with the
+  command that a note of the error (PEP 678) names.
 - With `--json`, the error is the one document on standard output.
-- If the result cannot be written, the exit status is 1 instead of 0; any other status stays.
+- If the result cannot be written, the exit status is 1 instead of 0; a status other than 0 is not
+  changed.
 """
 
 import os
@@ -135,10 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` for other signals that end a command.
+    """Raise `KeyboardInterrupt` for SIGTERM and SIGHUP as well as for SIGINT.
 
-    The argument of the exception is the signal number. Only the first signal counts: a shutdown and
-    a closing terminal send several, and a later signal must not interrupt the clean-up.
+    For SIGTERM and SIGHUP, the argument of the exception is the number of the signal. After the
+    first of these two signals, both are ignored: a shutdown and a closing terminal send several
+    signals, and these must not interrupt the clean-up.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -151,7 +153,7 @@ def _signals_as_interrupts() -> Iterator[None]:
         _end_network_waits()
         raise KeyboardInterrupt
 
-    # A changed handler was set on purpose, for example SIGHUP by `nohup`; keep it.
+    # Keep a handler that is not the default: it was set on purpose, for example by `nohup`.
     endings = (signal.SIGTERM, signal.SIGHUP)
     replaced = [number for number in endings if signal.getsignal(number) is signal.SIG_DFL]
     for signal_number in replaced:
@@ -169,9 +171,9 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 
 def _end_network_waits() -> None:
-    """Make waits for the network end soon.
+    """End the network calls of backups and restores within a few seconds.
 
-    If the module of the connections is not loaded, nothing waits for the network.
+    If `network_shutdown` is not loaded, no such call was made.
     """
     if ending := sys.modules.get("backup.system.network_shutdown"):
         ending.NETWORK_SHUTDOWN.begin(print_error)
@@ -244,7 +246,7 @@ def _run(given: Sequence[str]) -> int:
                 ExitStatus.FAILED,
                 is_json=is_json,
             )
-        # Only the class: the text of a library may quote a person or a secret.
+        # Print only the class of the error: the text of a library may quote a person or a secret.
         notes = _notes(error) or [
             f"Run the command again with {_DEBUG}=1 to get the traceback, and report it"
         ]
@@ -262,7 +264,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _has_current_folder() -> bool:
-    """Return whether the current folder, base of relative paths, exists."""
+    """Return whether the current folder (the base of relative paths) exists."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -271,7 +273,10 @@ def _has_current_folder() -> bool:
 
 
 def _invoke(given: Sequence[str], call: Call) -> int:
-    """Run the command; `app.main` would handle Ctrl-C and broken pipes itself."""
+    """Run the command, or print the shell completions that are requested.
+
+    Does not use `main` of click, which would handle Ctrl-C and broken pipes itself.
+    """
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(app, {"obj": call}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:
@@ -292,7 +297,7 @@ def _failed(
     message: str, status: int, *, is_json: bool, problems: Sequence[Json] | None = None
 ) -> int:
     if not message.endswith((".", "?", "!")) and "\n" not in message:
-        message += "."  # an error that another message quotes has no full stop of its own
+        message += "."  # the text of an error has none, so that other messages can quote it
     if is_json:
         details: dict[str, Json] = {"problems": problems} if problems is not None else {}
         print_json({"error": message, "exit_status": int(status), **details})

@@ -1,4 +1,4 @@
 """Commands on backups, restores, retention and drills.
 
-Key ceremonies are in `key_ceremonies`.
+Key ceremonies (in which people create, use or retire keys) are in `key_ceremonies`.
 """

@@ -335,7 +335,11 @@ def verify(
 
 
 def joint_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """Return the most severe status of several sets: damage, then partial."""
+    """Return one exit status for the backups of several sets.
+
+    Equal statuses are returned as they are. Of different ones, DAMAGED has priority; otherwise the
+    result is PARTIAL if at least one set was backed up, and FAILED if none was.
+    """
     found = set(statuses)
     if len(found) <= 1:
         return next(iter(found), ExitStatus.DONE)

@@ -1,4 +1,7 @@
-"""Output of `standfast backup run` on one backup set."""
+"""Output of `standfast backup run` on one backup set.
+
+A recovery point is the result of one backup.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def backup_lines(outcome: "BackupOutcome") -> list[Line]:
-    """Return the lines on one set: recovery point, gaps and warnings."""
+    """Return the lines on one set: recovery point, lacking files, warnings."""
     result = outcome.result
     lines: list[Line] = []
     if outcome.died_before:

@@ -1,4 +1,7 @@
-"""`standfast drill run` and `list`: output of a drill and of past ones."""
+"""`standfast drill run` and `list`: output of one drill, list of drills.
+
+A drill restores a backup to a separate folder, checks and measures this, and destroys the data.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -172,11 +175,7 @@ def _run_services(
 def _report_missing_programs(
     installation: "Installation", sets: Iterable[str]
 ) -> Callable[[str, str], None]:
-    """Report the sources without programs; return a reporter for dumps.
-
-    The drill calls the returned function before the restore, when it knows the versions of the
-    dumps, which may need other programs.
-    """
+    """Report each source with databases that this machine cannot load."""
     from standfast.usecases.drills.database_load import missing_programs
 
     def report(source: str, reason: str) -> None:
@@ -187,6 +186,7 @@ def _report_missing_programs(
 
     for source, reason in (named := missing_programs(installation.config, sets)).items():
         report(source, reason)
+    # The drill calls this before the restore: the versions of the dumps may need other programs.
     return lambda source, reason: None if source in named else report(source, reason)
 
 
@@ -341,7 +341,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
 
 
 def _sample_text(outcome: "DrillOutcome") -> str:
-    """Return the share of a sample, and the seed that repeats it."""
+    """Return the sampled share of the files, and the seed of the choice."""
     sample, details = outcome.sample, outcome.point.details
     whole = f" of {counted(details.files, 'file')}, {format_size(details.bytes)}" if details else ""
     return f"{sample.percent:g} %{whole}; seed {sample.seed}" if sample else ""

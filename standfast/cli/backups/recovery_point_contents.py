@@ -187,7 +187,7 @@ def to_standard_output(
         raise UsageError("arguments: --to - and --json both use standard output. Give one of them")
     if len(patterns) != 1:
         raise UsageError("arguments: --to - writes one file. Give its path from `backup ls`")
-    if sys.__stdout__ is None:  # `main` replaced the closed stream
+    if sys.__stdout__ is None:  # it was closed, and `main` opened the null device instead
         raise UsageError("standard output: it is closed. Redirect it to a file or a program")
     with call.installation(needs_ledger=False) as installation:
         why_unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
@@ -199,7 +199,7 @@ def to_standard_output(
 def _write(piece: bytes) -> None:
     try:
         sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()  # now, while a failure still counts as the restore's
+        sys.stdout.buffer.flush()  # a failure after the end would not be recorded with the restore
     except OSError:
         discard_output(sys.stdout)
         raise

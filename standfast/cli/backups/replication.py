@@ -1,6 +1,7 @@
 """`standfast backup copy` and `card`: second copy and recovery card.
 
 The vault is the store of the encrypted backups. A custodian is a person that can decrypt backups.
+The recovery card is the printed page with the fingerprints and steps that a restore needs.
 """
 
 from pathlib import Path

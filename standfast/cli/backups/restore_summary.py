@@ -1,4 +1,7 @@
-"""Output of `standfast backup restore`: to a folder or `--into` a server."""
+"""Output of `standfast backup restore`: to a folder or `--into` a server.
+
+A recovery point is the result of one backup.
+"""
 
 from typing import TYPE_CHECKING
 

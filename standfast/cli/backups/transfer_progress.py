@@ -24,7 +24,8 @@ def report_to(show_progress: ShowProgress, activity: str) -> "Callable[[Progress
 def show_from_first_report(call: Call, activity: str) -> "Iterator[Callable[[Progress], None]]":
     """Show progress from the first report on.
 
-    The display starts a thread, after which no process may be forked; the first report comes later.
+    The display starts a thread, and a process can be forked only while it has a single thread. A
+    backup or a restore forks its processes before its first report.
     """
     with ExitStack() as stack:
         reports: list[Callable[[Progress], None]] = []

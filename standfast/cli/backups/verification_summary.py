@@ -1,4 +1,7 @@
-"""Output of `standfast backup verify`."""
+"""Output of `standfast backup verify`.
+
+A recovery point is the result of one backup; packs are the files with the encrypted data.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
-    """Return the lines on depth, findings and next steps."""
+    """Return the lines on what was verified, findings and next steps."""
     report = outcome.report
     depth = "every byte read" if outcome.is_read else "signatures and sizes"
     if outcome.is_keyed:

@@ -1,4 +1,4 @@
-"""Commands on continuity: attestations.
+"""Commands on continuity: services, attestations, calendar of practice.
 
-Recovery itself is in `recovery`.
+The commands that recover services are in `recovery`.
 """

@@ -1,8 +1,9 @@
 """`standfast continuity`: services, attestations, calendar of practice.
 
-The RTO of a service is the longest acceptable time until it works again; the RPO is the longest
-acceptable time between the newest restored change and the failure. The MTPD is the longest
-disruption that the organisation tolerates.
+An attestation is a person's signed statement that work was done. The calendar lists drills,
+exercises and attestations that recur. The RTO of a service is the longest acceptable time until it
+works again; the RPO is the longest acceptable time between the newest restored change and the
+failure. The MTPD is the longest disruption that the organisation tolerates.
 """
 
 from datetime import datetime

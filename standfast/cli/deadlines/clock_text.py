@@ -44,12 +44,12 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
 
 
 def state_words(clock: "Clock") -> str:
-    """Return the state of a clock."""
+    """Return the state of a clock as words."""
     return clock.state.value.replace("_", " ")
 
 
 def limit_text(obligation: "Obligation") -> str:
-    """Return the limit of a rule and the event that it counts from."""
+    """Return the time limit of an obligation and the event that starts it."""
     limit = obligation.limit
     number = f"{limit.value} {limit.unit.replace('_', ' ')}" if limit.value and limit.unit else ""
     start = f"from {limit.start}" if number else limit.start
@@ -57,7 +57,10 @@ def limit_text(obligation: "Obligation") -> str:
 
 
 def due_text(clock: "Clock", now: datetime, zone: str) -> str:
-    """Return when an obligation is due, strict date first, in a time zone."""
+    """Return when an obligation is due, in a time zone.
+
+    The strict date comes first: the earliest date that any reading of the rule gives.
+    """
     from standfast.deadlines.obligations import Kind
 
     if clock.open_delay is not None:

@@ -24,7 +24,7 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
 
-_MAX_DIGITS = 10  # no jurisdiction has more people
+_MAX_DIGITS = 10  # of a number of people: enough for every jurisdiction
 _EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "the statement is recorded; the changed clocks are shown",
     ExitStatus.USAGE: "there is no such incident, obligation or place, or the value is not valid",
@@ -246,10 +246,11 @@ def _state(
     kind: FactKind,
     values: "Callable[[datetime, Sequence[str]], dict[str, Any]]",
 ) -> ExitStatus:
-    """Record a statement on an incident.
+    """Record a statement on an incident; print the clocks that are open.
 
-    `words` are the incident, which is optional, the name of the statement, and its other arguments.
-    `takes` describes the words after the incident in messages; `values` returns further fields.
+    `words` are the arguments of the command: the incident, which is optional, the name of the
+    statement, and others. `takes` describes the arguments after the incident in messages. `values`
+    returns further fields of the statement, from the present time and these arguments.
     """
     from standfast.ledger.incidents.incident_facts import Statement
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state_fact

@@ -247,7 +247,7 @@ evidence = Group(
 
 
 def _describe_content(folder: "Frozen") -> str:
-    """Return the number of files, of incomplete files and of unread files."""
+    """Return the number of files, and of incomplete and unread ones."""
     if folder.disposed_at:
         return "disposed of"
     return (

@@ -1,4 +1,7 @@
-"""`standfast evidence hold`, `release`, `dispose`: holds and disposal."""
+"""`standfast evidence hold`, `release`, `dispose`: legal holds, disposal.
+
+A legal hold is a decision that the evidence of an incident must be kept.
+"""
 
 import click
 

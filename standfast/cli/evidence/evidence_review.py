@@ -217,7 +217,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
 
 
 def _event(row: JsonObject) -> str:
-    """Return the action with object and result, or else the text."""
+    """Return action, object and result of a log record, or else its text."""
     if not row["action"]:
         text = str(row["text"])
         return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…"

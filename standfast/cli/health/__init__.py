@@ -1,4 +1,4 @@
-"""Commands on the state of the installation.
+"""Commands on the state of the installation, and on its readiness.
 
 Pages for auditors are in `reports`.
 """

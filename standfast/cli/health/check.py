@@ -1,4 +1,7 @@
-"""`standfast check`: test every part, count what delays containment."""
+"""`standfast check`: test every part, count what delays containment.
+
+Containment stops an intruder, for example by the lock of accounts.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -97,7 +97,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
 
 
 def _rows(point: "ChecklistRow") -> list[list[str]]:
-    """Return the lines of one point of the checklist."""
+    """Return the table rows of one point of the checklist for auditors."""
     found = f"measured: {point.measured}; attested: {point.attested}"
     rows = [[f"  {point.state.value}", point.point, found]]
     return [*rows, ["", "", f"→ {point.what_to_do}"]] if point.what_to_do else rows

@@ -1,6 +1,6 @@
-"""`standfast incident acknowledge`: accept a page.
+"""`standfast incident acknowledge`: confirm a page.
 
-A page is an urgent message to a person on call.
+A page is an urgent message to a person on call. The confirmation states that this person acts.
 """
 
 import click

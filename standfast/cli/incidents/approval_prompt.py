@@ -1,8 +1,9 @@
 """Confirmation of an approval: a prompt, or the digest of the plan.
 
-An approver sees what the signature covers. On a terminal, the plan is shown and must be confirmed.
-Without a terminal, the command must name the digest of the plan. The message to the approver,
-`incident status` and the handover show this digest.
+An approval is a person's signature over the digest (SHA-256) of the plan of one step: its exact
+targets, settings and messages. On a terminal, the plan is shown and must be confirmed. Without a
+terminal, the command must name the digest, which the approver finds in the request for approval, in
+`incident status` and in the handover page. Thus nobody approves a plan unseen.
 """
 
 import sys
@@ -27,8 +28,10 @@ def confirm_signature(
 ) -> str:
     """Show what would be signed, ask for confirmation, return the digest.
 
-    With a `digest`, the plan is shown without a question. Without a terminal and a `digest`, nobody
-    has seen the plan: ApprovalRefused then names the command that approves exactly this plan.
+    On a terminal, the plan is shown; it need not be confirmed if `digest` is given. Without a
+    terminal, a `digest` is returned unchanged. Without either, nobody has seen the plan:
+    ApprovalRefused then names the command that approves exactly this plan. The caller compares the
+    returned digest with the plan.
     """
     from standfast.playbook.status.person_tasks import SHOWN
     from standfast.usecases.approvals.step_decisions import signable_decisions

@@ -1,6 +1,7 @@
 """Line about a call-out: its state and last pages.
 
-A call-out pages one person on call after another about a matter, such as an incident.
+A call-out pages one person on call after another about a matter, such as an incident, until a
+person acknowledges it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ _RESULTS = {EffectState.DONE: "sent", EffectState.SUBMITTING: "being sent"}
 
 
 def call_out_line(call_out: CallOut, incident: str, zone: str) -> str:
-    """Return one line about the state of a call-out, and the action."""
+    """Return a line on the state of a call-out, and how to acknowledge it."""
     ended = minute(call_out.ended_at, zone) if call_out.ended_at else ""
     pages = counted(len(call_out.pages), "page")
     match call_out.state:

@@ -1,4 +1,8 @@
-"""`standfast incident close`, with clocks and work that remain; `reopen`."""
+"""`standfast incident close` and `reopen`.
+
+The output of `close` lists unfinished work, and the legal clocks (the running time limits of duties
+to notify), which continue after the close.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Text and JSON of the events of a timeline."""
+"""Text and JSON of audit events, such as the timeline of an incident."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""Arguments of incident commands: the incident, times and inputs."""
+"""Arguments of incident commands: the incident, times and inputs.
+
+An input is a value that a playbook needs, such as the accounts to lock.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -49,7 +52,7 @@ def open_incident(
 ) -> Iterator[tuple["Installation", str, list[str]]]:
     """Open the installation; yield it with the incident and the other words.
 
-    The words are resolved as by `resolve_incident`.
+    `resolve_incident` explains `words`, `takes`, `least` and `most`.
     """
     with call.installation() as installation:
         incident_id, rest = resolve_incident(
@@ -65,12 +68,13 @@ def resolve_incident(
     least: int | None = None,
     most: int | None = None,
 ) -> tuple[str, list[str]]:
-    """Return the incident and the words after it.
+    """Return the incident, and the arguments after it.
 
-    The id is optional if exactly one incident is open; if a live incident or an exercise is open,
-    plans do not count. Otherwise raises UsageError. By default all words after the incident are
-    required; `least` and `most` permit another number. `takes` describes the words in the message
-    of the UsageError.
+    `words` are the arguments of a command; None stands for an omitted one. The id of the incident
+    comes first. It may be omitted if exactly one live incident or exercise is open; if none is,
+    exactly one open plan also suffices. By default, all arguments after the id are required;
+    `least` and `most` permit another number of them. Raises UsageError for another number, or
+    without one clear incident; `takes` describes the expected arguments in its message.
     """
     most = len(words) - 1 if most is None else most
     least = most if least is None else least
@@ -141,7 +145,7 @@ def parse_inputs(given: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def read_lines(file: Path, prefix: str = "") -> list[str]:
-    """Read the lines of a file; UsageError, with the prefix, on a fault."""
+    """Read the lines of a file; UsageError that starts with `prefix`."""
     try:
         with file.open("rb") as lines:  # it may be a pipe, which has no size
             content = lines.read(_MAX_FILE_BYTES + 1)

@@ -1,6 +1,7 @@
 """Opening of an incident by a command: in `serve`, or in this process.
 
-If an error happens after the opening, its message names the open incident.
+`standfast serve` is the service that runs the incidents of an installation. If an error happens
+after the opening, its message names the open incident.
 """
 
 import secrets
@@ -41,10 +42,10 @@ def open_and_run_incident(
 ) -> ExitStatus:
     """Open an incident in one commit, then follow or run it.
 
-    If there is no sign-in and no list of affected people, a running `serve` of this machine opens
-    the incident, which is faster than opening the database in this process. The people in
-    `affected_csv` are listed before this process runs a step; if the file cannot be read, nothing
-    is opened. With --no-wait the command ends after the opening.
+    Without a sign-in and a list of affected people, the command asks a running `serve` of this
+    machine to open the incident: `serve` has loaded the database already and is faster. The people
+    in `affected_csv` are recorded before this process runs a step; if the file cannot be read,
+    nothing is opened. With --no-wait, the command ends after the opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
@@ -113,9 +114,10 @@ def _note_as_open(incident_id: str) -> Iterator[None]:
 def _open_here(
     installation: "Installation", request: "OpenRequest", opened_by: str | None, *, is_asked: bool
 ) -> tuple[str, bool]:
-    """Open the incident in this process.
+    """Open the incident in this process, or continue it if it is open.
 
-    If `serve` was asked first and has opened the incident already, return that incident.
+    Returns its id, and whether it was open already. With `is_asked`, `serve` was asked first and
+    did not respond in time, but may have opened the incident nevertheless.
     """
     from standfast.ledger.incidents.trigger_messages import TriggerMessage
     from standfast.records import Mode
@@ -137,7 +139,7 @@ def _open_here(
 
 
 def _hint_alternatives(request: "OpenRequest") -> Problem:
-    """Return a problem that hints at alternatives to the playbook."""
+    """Return a problem; its hint names what to do without the playbook."""
     rehearse = "; to rehearse with simulators, add --exercise" * (request.mode != "exercise")
     return Problem(
         file=request.scenario,

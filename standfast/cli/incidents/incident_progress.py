@@ -1,13 +1,14 @@
 """Running of an incident by a command: follow `serve`, or run the steps.
 
 Rules
-- A running `standfast serve` gets one second to pick the incident up. This process then follows the
-  work of `serve`. If no `serve` picks the incident up, or if that `serve` dies, this process runs
-  the steps itself.
-- The command does not wait for the next try of a message that could not be sent: `serve` sends it.
+- `standfast serve` is the service that runs incidents. If it runs, it has one second to start on
+  the incident. This process then shows its progress. If no `serve` starts on the incident, or if it
+  dies later, this process runs the steps itself.
+- If people must act and only messages to send again remain, the command ends after five seconds:
+  `serve` or the next command sends them.
 - The result shows counts for each step, why targets were not done, and one next step.
-- Evidence that this process sealed is time-stamped after the result is printed, so that the result
-  does not wait for the time-stamp authority.
+- Evidence (copies of logs and files) that this process collected and signed is time-stamped after
+  the result is printed, so that the result does not wait for the time-stamp authority.
 """
 
 import sys
@@ -44,7 +45,8 @@ def run_and_print(
 ) -> ExitStatus:
     """Run an incident and print the result after the `first_lines`.
 
-    With --no-wait, print the state of the incident and return DONE: the decision is recorded.
+    With --no-wait, print the state of the incident and return DONE: the decision of this command is
+    recorded, and another process runs the steps.
     """
     from standfast.usecases.incidents.lifecycle import advance, look
 
@@ -66,14 +68,17 @@ def run_and_print(
 
 
 def _time_stamp(installation: "Installation", incident_id: str) -> None:
-    """Time-stamp new seals in one short attempt; `status` names the rest."""
+    """Time-stamp the new signatures over evidence in one short attempt.
+
+    `standfast status` names signatures without a time stamp.
+    """
     from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 
     with suppress(OSError):  # `main` flushes again at the end, and reports a closed pipe then
         sys.stdout.flush()
     with suppress(StandfastError, OSError, KeyboardInterrupt):
         for _ in stamp_pending(installation, incident_id, seconds=_STAMP_SECONDS):
-            pass  # the result was already printed; `evidence list` shows each stamp
+            pass  # print nothing after the result; `evidence list` shows each stamp
 
 
 def print_outcome(
@@ -102,7 +107,10 @@ def print_outcome(
 def _follow_serve(
     installation: "Installation", incident_id: str, show_progress: ShowProgress
 ) -> "Outcome | None":
-    """Follow a running `serve`; None if there is none, or if it stops early."""
+    """Show the progress of a running `serve`, and return the outcome.
+
+    Returns None if no `serve` runs or if it stops early.
+    """
     from standfast.retry_rules import LONGEST_WAIT_FOR_PERSON
     from standfast.usecases.incidents.lifecycle import has_work, look
     from standfast.usecases.incidents.runner_waiting import waits_only_for_notices

@@ -1,4 +1,7 @@
-"""`standfast lock`: lock accounts with one command."""
+"""`standfast lock`: lock accounts with one command.
+
+A directory is a system that stores accounts, such as OpenLDAP, Okta or a database server.
+"""
 
 import tomllib
 from pathlib import Path
@@ -55,8 +58,8 @@ def lock(call: Call, accounts: tuple[str, ...], reason: str | None, exercise: bo
             names.append(word)
     if not names:
         raise UsageError("accounts: the file is empty. Write one account a line")
-    # An incident that cannot lock anything is useless, and the first live incident ends the period
-    # in which new people can approve immediately.
+    # Without a directory, the incident could lock nothing. It would also do harm: the first live
+    # incident ends the period in which newly enrolled people can approve immediately.
     if not exercise and not _has_directory(call.config_file):
         raise UsageError(
             "accounts: no directory is configured, so nothing was opened. Add [accounts.NAME] "
@@ -85,8 +88,8 @@ def _refuse_misspelt(number: int, word: str) -> None:
 def _has_directory(config_file: Path) -> bool:
     """Return whether any directory is configured.
 
-    Only parses the file, because a full check takes longer than a running `serve` needs to start
-    the lock. An unreadable file is reported later.
+    Only parses the file: a full check of the configuration would take longer than a running `serve`
+    needs to start the lock. Returns True for an unreadable file, which is reported later.
     """
     try:
         return bool(tomllib.loads(config_file.read_text(encoding="utf-8-sig")).get("accounts"))

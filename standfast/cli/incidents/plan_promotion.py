@@ -1,7 +1,7 @@
 """`standfast incident carry-out`: open live the plan of a trigger.
 
-A trigger is a configured way to open an incident from outside, such as a webhook. It may open only
-a plan: an incident that changes nothing.
+A trigger is a configured way to open an incident from outside, such as a webhook. A trigger whose
+messages are not signed opens only a plan: an incident that changes nothing.
 """
 
 import sys

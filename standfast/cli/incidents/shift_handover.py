@@ -60,7 +60,10 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 
 
 def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
-    """Return one line for each reason, with its number of unknown outcomes."""
+    """Return one line for each step and reason with unknown outcomes.
+
+    An outcome is unknown if nobody could observe whether an act happened.
+    """
     lines = []
     for (step, is_message, reason), number in Counter(
         (unknown.step, unknown.is_message, unknown.reason) for unknown in unknowns

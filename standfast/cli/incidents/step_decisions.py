@@ -1,4 +1,8 @@
-"""Decisions on steps: `approve`, `answer`, `accept`, `settle` and `retry`."""
+"""Decisions on steps: `approve`, `answer`, `accept`, `settle` and `retry`.
+
+A step is one part of a playbook: an action, a question, a manual task or a wait. An effect is one
+act of a step on one target, such as the lock of one account.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -155,7 +159,7 @@ def answer(
 
 
 def _started_step_lines(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
-    """Return the lines on steps that a corrected answer had started."""
+    """Return the lines on steps that the answer started before its correction."""
     asking = [view.step for view in views if view.state is StepState.ASKING]
     others = [view.step for view in views if view.step not in asking]
     lines: list[Line] = [

@@ -1,4 +1,7 @@
-"""`standfast incident stop` and `resume`."""
+"""`standfast incident stop` and `resume`.
+
+A stopped incident starts no further act, such as a lock or a message, until it is resumed.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""`standfast incident undo`: restore targets, such as locked accounts."""
+"""`standfast incident undo`: restore the former state of targets.
+
+A target is, for example, an account that the incident locked.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +27,7 @@ from standfast.records import StepState
 if TYPE_CHECKING:
     from standfast.usecases.incidents.effect_undo import UndoPlan
 
-_PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status that the undo would have
+_PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status of the planned undo
     None: ExitStatus.DONE,
     StepState.PARTIAL: ExitStatus.PARTIAL,
     StepState.FAILED: ExitStatus.FAILED,

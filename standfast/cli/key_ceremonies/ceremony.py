@@ -56,19 +56,22 @@ def owner_command(function: Any) -> Any:
 
 
 def custodian_command(function: Any) -> Any:
-    """Declare --identity in addition, for an operation with a custodian."""
+    """Declare the options of `owner_command`, and those of a custodian.
+
+    These are --identity and --identity-passphrase-file.
+    """
     return attended_option(identity_passphrase_file_option(owner_command(function)))
 
 
 def owner_session(call: Call, owner_key: Path) -> "OwnerSession":
-    """Open the owner's key; ask for its passphrase only if it is locked."""
+    """Open the owner's key; ask for its passphrase only if it is encrypted."""
     from standfast.usecases.key_ceremonies.owner_operations import open_owner_session
 
     return open_owner_session(call.stores(), owner_key, lambda who: read_passphrase(call, who))
 
 
 def open_identity(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
-    """Open a custodian's identity; ask for a passphrase only if locked."""
+    """Open a custodian's identity; ask for a passphrase if it is encrypted."""
     from standfast.usecases.key_ceremonies.owner_operations import open_custodian
 
     of_identity = replace(call, passphrase_file=passphrase_file)

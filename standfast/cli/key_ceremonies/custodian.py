@@ -1,9 +1,9 @@
 """`standfast backup custodian`: challenges and attestations of custodians.
 
-A custodian is a person that can decrypt backups, by a private key (the recovery identity). An
-attestation is a custodian's signed consent to an erasure. The commands of a custodian (`challenge
-answer`, `attest`) need no configuration. They run on the machine with the identity, which may be
-offline.
+A custodian is a person that can decrypt backups, by a private key (the recovery identity). With the
+answer to a challenge, a custodian proves that this key still exists. An attestation is a
+custodian's signed consent to an erasure. The commands of a custodian (`challenge answer`, `attest`)
+need no configuration. They run on the machine with the identity, which may be offline.
 """
 
 import sys

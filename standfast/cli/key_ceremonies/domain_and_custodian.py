@@ -1,7 +1,8 @@
 """`standfast backup owner …`: domains, their generations and custodians.
 
-An erasure domain is a group of backup sets with one key, which are erased together. A generation is
-one key pair of a domain. A custodian is a person that can decrypt backups.
+The owner is the person with the offline signing key of the backups. An erasure domain is a group of
+backup sets with one key, which are erased together. A generation is one key pair of a domain. A
+custodian is a person that can decrypt backups.
 """
 
 from pathlib import Path

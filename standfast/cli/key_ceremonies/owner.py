@@ -1,7 +1,8 @@
 """`standfast backup owner show`, `publish`, `lock-key`; the group.
 
-A writer is a backup host, and a domain is a group of backup sets with one key. A custodian is a
-person that can decrypt backups, and the keeper is the machine that may expire them.
+The owner is the person with the offline signing key of the backups. A writer is a backup host, and
+a domain is a group of backup sets with one key. A custodian is a person that can decrypt backups,
+and the keeper is the machine that may expire them.
 """
 
 from pathlib import Path
@@ -110,7 +111,10 @@ def lock_key(call: Call, owner_key: Path, to: Path) -> ExitStatus:
 
 
 def _newest(writer: "RosterWriter") -> str:
-    """Return a host's newest recovery point; empty if later keys signed it."""
+    """Return the newest recovery point of a host, for the row of one key.
+
+    Empty if the host signed that recovery point with a later key.
+    """
     if writer.newest is None:
         return "none"
     if writer.trusted_through is not None and writer.newest.sequence > writer.trusted_through:

@@ -1,7 +1,8 @@
-"""`standfast backup owner …`: writers, trusted to a point; the keeper.
+"""`standfast backup owner …`: writers and their epochs; the keeper.
 
-A writer is a backup host; its epoch is the period of one of its signing keys. The keeper is the
-machine that may expire backups.
+A writer is a backup host; its epoch is the period of one of its signing keys. After a compromise,
+the owner names the last recovery point that an old key is trusted for. The keeper is the machine
+that may expire backups. A witness is a file with the newest sequence number of each writer.
 """
 
 import sys
@@ -247,7 +248,10 @@ def retire_keeper(
 def _trusted_through(
     owner: "OwnerSession", writer: str, trusted_through: int | None, witness: Path | None
 ) -> int:
-    """Return the last trusted sequence number of a writer."""
+    """Return the sequence number of a writer's last trusted recovery point.
+
+    It is the given number or the number in a witness; otherwise a terminal asks for it.
+    """
     from standfast.usecases.key_ceremonies.owner_operations import last_witnessed
 
     if trusted_through is not None and witness is not None:
@@ -268,7 +272,7 @@ def _trusted_through(
 
 
 def _trust_lines(result: Any) -> list[Line]:
-    """Return the lines on points that the old keys signed."""
+    """Return the lines on recovery points that the old keys signed."""
     through, untrusted = result["trusted_through"], result["no_longer_trusted"]
     known = f"Its points through {through} are" if through else "None of its points is"
     lines: list[Line] = [f"{known} trusted under the old keys."]

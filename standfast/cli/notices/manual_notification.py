@@ -1,4 +1,8 @@
-"""`standfast notice posted`, `held`, `tell` and `leave-out`."""
+"""`standfast notice posted`, `held`, `tell` and `leave-out`.
+
+A held recipient is a person that Standfast does not notify by itself, such as a minor: a user
+decides about the message.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""`standfast notice read`: the text of a notice that an approval signs."""
+"""`standfast notice read`: the text of a notice.
+
+The text is a part of the plan of a step. An approval is a person's signature over this plan.
+"""
 
 import click
 

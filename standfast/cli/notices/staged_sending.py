@@ -1,4 +1,7 @@
-"""`standfast notice status`, with words for states, `pause`, `go`, `stop`."""
+"""`standfast notice status`, `pause`, `resume`, `go` and `stop`.
+
+A notice is sent in stages: first to a few recipients (the canary), later to the remaining ones.
+"""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`standfast notice reports`: delivery reports of the mail relay."""
+"""`standfast notice reports`: import of the mail relay's delivery reports."""
 
 from pathlib import Path
 

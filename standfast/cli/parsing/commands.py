@@ -11,7 +11,7 @@ Rules
 - Every command and every group takes `-c FILE`, `--json` and `--help`.
 - `help` before a command equals `--help` after it.
 - For an unknown command, suggest commands of the same name in other groups, then similar names.
-- An option is written in full: a later version may add one that begins with the same letters.
+- An option cannot be abbreviated: a later version may add an option with the same first letters.
 - The name of an option is never read as the value of another option, unless the value is written as
   `--option=--name`.
 """
@@ -63,7 +63,7 @@ _COMMON_OPTIONS = (
         "./standfast.toml.",
     ),
     click.Option(
-        ["--json"],  # `main` reads it first, so that an error in an earlier word is JSON too
+        ["--json"],  # `main` looks for it before the parsing, so that every error is JSON
         is_flag=True,
         expose_value=False,
         help="Print one JSON document on standard output.",
@@ -88,7 +88,7 @@ class _CommonOptions(click.Command):
         self.params += _COMMON_OPTIONS
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words; UsageError with the context of this command."""
+        """Parse the words; add this command's context to a UsageError."""
         try:
             self._refuse_option_names_as_values(args)
             return super().parse_args(ctx, args)
@@ -97,9 +97,10 @@ class _CommonOptions(click.Command):
             raise
 
     def _refuse_option_names_as_values(self, args: Sequence[str]) -> None:
-        """Raise BadOptionUsage for `lock alice --reason --exercise`.
+        """Raise BadOptionUsage if the value of an option is an option's name.
 
-        click would read `--exercise` as the reason and lock the account.
+        For `lock alice --reason --exercise`, click would read `--exercise` as the reason and lock
+        the live account.
         """
         options = [option for option in self.params if isinstance(option, click.Option)]
         names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
@@ -109,12 +110,12 @@ class _CommonOptions(click.Command):
                 raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.")
 
     def get_short_help_str(self, limit: int = _MAX_SENTENCE_LENGTH) -> str:
-        """Return the first sentence of the help, without a limit."""
+        """Return the whole first sentence of the help."""
         return super().get_short_help_str(max(limit, _MAX_SENTENCE_LENGTH))
 
 
 class Command(_CommonOptions):
-    """A command with an example and the occasion of each exit status."""
+    """A command with an example, and with a case of each exit status."""
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class Command(_CommonOptions):
 
 
 class Group(_CommonOptions, click.Group):
-    """Commands under one word; without a command, prints its help as an error."""
+    """A group of commands; if no command is named, its help is the error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which the group lists them."""

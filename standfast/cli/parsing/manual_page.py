@@ -41,7 +41,7 @@ def _members(context: click.Context) -> Iterator[click.Context]:
 def _lines(name: str, context: click.Context, members: Sequence[click.Context]) -> Iterator[str]:
     at = context.command
     yield f'.TH "{_escaped(name.upper())}" 1 "" "Standfast {__version__}" "Standfast"'
-    yield ".nh"  # a hyphen within a name would be read as a part of it
+    yield ".nh"  # no hyphenation: the hyphen would look like a part of a command's name
     yield from (".SH NAME", f"{_escaped(name)} \\- {_escaped(at.get_short_help_str())}")
     yield ".SH SYNOPSIS"
     yield f"\\fB{_escaped(context.command_path)}\\fR"
@@ -79,6 +79,6 @@ def _definitions(title: str, records: Sequence[tuple[str, str]]) -> Iterator[str
 
 
 def _escaped(text: str) -> str:
-    """Return a text in which no character is a command of roff."""
+    """Escape a text, so that roff prints each character as it is."""
     plain = text.replace("\\", "\\e").replace("-", "\\-")
     return _AT_LINE_START.sub(lambda _: "\\&", plain)

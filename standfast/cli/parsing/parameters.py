@@ -3,7 +3,8 @@
     @sign_in_options("Sign in as this person.")  # --as and --passphrase-file
     @no_wait_option
 
-The values of these options are stored in the `Call`, so that no command passes them on.
+The values of these options are stored in the `Call` (the record of one invocation), so that
+commands need no parameters for them.
 """
 
 import os
@@ -29,7 +30,7 @@ class FilePath(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Path:
-        """Return the path; refuse an empty text, which means the current folder."""
+        """Return the path; fail for an empty text, which would be this folder."""
         if value == "" or (value == "-" and not self.allow_dash):
             self.fail(f"{value!r} is not the path of a file or folder.", param, ctx)
         return Path(value)
@@ -58,7 +59,7 @@ no_wait_option = stored_option(
 
 
 def sign_in_options(purpose: str) -> Callable[[_Declared], _Declared]:
-    """Declare --as, with its purpose, and --passphrase-file."""
+    """Declare --as, with `purpose` as its help, and --passphrase-file."""
 
     def declare(function: _Declared) -> _Declared:
         as_option = stored_option("--as", "as_person", metavar="PERSON", help=purpose)

@@ -1,4 +1,8 @@
-"""`standfast people`: enrolled people, their roles and passkeys."""
+"""`standfast people`: enrolled people, their roles and passkeys.
+
+An enrolled person can approve steps of incidents, with a passphrase or a passkey. A role states
+which steps.
+"""
 
 import sys
 from dataclasses import replace

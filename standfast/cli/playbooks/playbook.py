@@ -1,4 +1,7 @@
-"""`standfast playbook`: list, show, check, exchange and print playbooks."""
+"""`standfast playbook`: list, show, check, exchange and print playbooks.
+
+A playbook is a file that describes the response to one kind of incident.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +44,7 @@ def list_playbooks(call: Call) -> ExitStatus:
     for name, path in library.files(call.config_if_any()).items():
         try:
             found[name] = library.read(path)
-        except PlaybookInvalid as error:  # list the others nevertheless
+        except PlaybookInvalid as error:  # list the valid playbooks nevertheless
             problems += error.problems
     document: list[Json] = [
         {

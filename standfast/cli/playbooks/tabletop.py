@@ -209,7 +209,10 @@ def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
 
 
 def _open_exercise(installation: "Installation", named: str | None) -> str:
-    """Return the named exercise, or the only one that is open."""
+    """Return the named exercise, or the one open exercise.
+
+    Raises UsageError if no exercise is named, and none or several are open.
+    """
     from standfast.usecases.exercises.tabletop import SCENARIO
 
     if named:

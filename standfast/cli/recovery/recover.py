@@ -13,7 +13,7 @@ from standfast.cli.recovery.service_recovery import open_, plan, report, status
 
 
 def _recovery_command(command: Command, summary: str = "") -> Command:
-    """Return a command on incidents with the texts of this group."""
+    """Copy a command of `standfast incident`; adapt its example and help."""
     renamed = copy(command)
     renamed.example = command.example.replace("standfast incident", "standfast recover")
     if summary:

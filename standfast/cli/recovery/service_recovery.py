@@ -57,7 +57,7 @@ indicator_option = click.option(
 def _inputs(
     services: tuple[str, ...], everything: bool, point: str, indicator: str | None
 ) -> dict[str, str | list[str]]:
-    """Return the inputs of the playbook; UsageError for a contradiction."""
+    """Return the inputs of the playbook; UsageError if options conflict."""
     if everything is bool(services):
         raise UsageError("services: give either their names or --all")
     if (point == "clean") is (indicator is None):

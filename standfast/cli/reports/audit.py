@@ -1,6 +1,7 @@
-"""`standfast audit verify`, `show`, `export`: the timeline.
+"""`standfast audit verify`, `show`, `export`: the audit chain.
 
-A head is the signed number and hash of an event; the witness is a file with a copy of all heads.
+The audit chain is the list of all recorded events, each with the hash of the event before it. A
+head is the signed number and hash of an event. The witness is a file with a copy of all heads.
 """
 
 from pathlib import Path

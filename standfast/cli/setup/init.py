@@ -78,7 +78,7 @@ def init(
         raise UsageError(
             "source: none is given. Add --source PATH with a folder or a SQLite database to back up"
         )
-    source = source or folder  # not used if the installation exists
+    source = source or folder  # an existing installation does not use it
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
     if organisation is None:
@@ -125,7 +125,7 @@ def _lines(made: "NewInstallation", *, is_written: bool) -> list[Line]:
 
 
 def _enrol_people(call: Call, made: "NewInstallation") -> None:
-    """Offer to enrol the first people, which may approve immediately."""
+    """Offer to enrol the first people: they may approve immediately."""
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 
     here = Call(config=made.config_file, as_json=False, env=call.env)

@@ -1,6 +1,7 @@
 """`standfast serve` and `standfast worker`: schedules and incidents.
 
-A trigger is a configured way to open an incident from outside, such as a webhook.
+Prefect schedules the work of an installation. A trigger is a configured way to open an incident
+from outside, such as a webhook.
 """
 
 import os
@@ -84,7 +85,7 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
     config_file = call.config_file
 
     def parts_of(installation: "Installation", begin_work: "BeginWork") -> "Sequence[ServePart]":
-        # `serve_process` calls this after all checks that may refuse to start.
+        # `serve_process` calls this after all checks that can prevent the start.
         parts = serve_parts(installation, begin_work, role_named(role))
         call.print_result(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},

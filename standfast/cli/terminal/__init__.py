@@ -1,4 +1,4 @@
 """Invocation, output, prompts and passphrases of all commands.
 
-Parsing is in `parsing`; texts of one command are next to it.
+Parsing is in `parsing`. The texts of one command are in the folder of the command.
 """

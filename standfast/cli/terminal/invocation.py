@@ -1,6 +1,7 @@
 """Object of each click context: configuration, environment and output.
 
-`parsing` sets it from `-c` and `--json`, which every command takes.
+`standfast.cli.app` creates the object and sets the output format from `--json`. The callbacks of
+other options, such as `-c`, replace its fields.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +60,10 @@ class Call:
         return open_stores(self.config_file, self.env)
 
     def config_if_any(self) -> "Config | None":
-        """Load the configuration; None if none is named or in this folder."""
+        """Load the configuration; None if there is no configuration file.
+
+        A file that `-c` or the environment names, and that is missing, is an error.
+        """
         from standfast.config import load
         from standfast.config_file import DEFAULT_FILE, VARIABLE
 

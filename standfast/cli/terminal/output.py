@@ -2,7 +2,8 @@
 
 Rules
 - The result goes to standard output; progress and errors go to standard error.
-- Colours are used only on a terminal and without NO_COLOR, and never as the only sign.
+- Colours are used only on a terminal, and not with NO_COLOR. A colour only repeats what a word
+  states.
 - External text cannot control the terminal or reverse the reading direction: such control
   characters are shown as `?`.
 - A character that the locale cannot encode is shown as an escape and never ends a command.
@@ -90,7 +91,7 @@ def print_lines(lines: Iterable[Line]) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print an error message; ignore a standard error that cannot be written."""
+    """Print an error message; drop it if standard error cannot be written."""
     try:
         _print_to(_printable(message), sys.stderr)
     except OSError:
@@ -100,7 +101,7 @@ def print_error(message: str) -> None:
 def flush_output() -> str | None:
     """Flush standard output; return why output was lost, or None.
 
-    A reader that closed the pipe raises BrokenPipeError; its output does not count as lost.
+    If the reader closed the pipe, raises BrokenPipeError: output that nobody reads is not lost.
     """
     try:
         sys.stdout.flush()
@@ -225,7 +226,7 @@ def _print_to(text: str, stream: TextIO) -> None:
 
 
 def _encoding(stream: TextIO) -> str:
-    """Return the encoding of a stream, which may lack arrows and dots."""
+    """Return the encoding of a stream; UTF-8 if the stream does not name it."""
     return stream.encoding or "utf-8"
 
 

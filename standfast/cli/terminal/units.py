@@ -25,7 +25,7 @@ def format_age(past: timedelta) -> str:
 def format_time_left(ahead: timedelta) -> str:
     """Format the time that is left: 12 min, 71 h 55 min, 12 days.
 
-    Up to 96 hours it is in hours, because laws count in hours.
+    A time up to 96 hours is in hours, because laws count short limits in hours.
     """
     minutes = max(0, int(ahead.total_seconds())) // 60
     if minutes < 60:
