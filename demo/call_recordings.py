@@ -1,12 +1,13 @@
 """Telephone recordings that compress like speech, made at disk speed.
 
 Rules
-- 16 bit, 8 kHz, mono, as telephone systems write it; the same seed gives the same bytes.
+- A file has 16 bit, 8 kHz and one channel, as files of telephone systems have. The same seed gives
+  the same bytes.
 - Each recording has its own noise in its nine low bits, as a real line has: neither compression nor
   deduplication finds one recording in another, so the measured backup is realistic.
 - A recording is assembled from "syllables". The noise is added to all samples at once, as one
-  addition of two integers with millions of bits. Each sample is a lane of 16 bits that cannot
-  overflow, so the lanes do not affect each other.
+  addition of two integers with millions of bits. Each sample is 16 bits of such an integer. The sum
+  of a sample and its noise needs at most 16 bits, so that samples do not affect each other.
 """
 
 import math
@@ -86,7 +87,7 @@ def record(path: Path, seconds: int, caller: Voice, agent: Voice, seed: int) -> 
     samples = wanted // _SAMPLE_BYTES
     noise = int.from_bytes(dice.randbytes(wanted), "little")
     noise &= int.from_bytes(_NOISE_MASK * samples, "little")
-    # Flipping the top bit of each lane converts to two's complement.
+    # Flipping the top bit of each sample converts it to two's complement.
     signs = int.from_bytes(b"\x00\x80" * samples, "little")
     sound = (int.from_bytes(spoken, "little") + noise) ^ signs
     content = _header(wanted) + sound.to_bytes(wanted, "little")

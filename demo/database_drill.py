@@ -1,8 +1,12 @@
 """Part of the drill chapter: the load of a PostgreSQL dump.
 
+A drill restores a backup, checks and measures this, and destroys the restored data. This drill
+loads the dump into a server that it starts and ends.
+
 Rules
-- Server and backup are in a separate installation, which is deleted after the chapter. So the
-  installation that remains does not name a source that no longer exists.
+- The backup is made in a separate installation, which is deleted after the chapter together with
+  the PostgreSQL server. So the installation of the tour does not name a server that no longer
+  exists.
 - If the server programs are not installed, the chapter reports this and drills nothing.
 """
 
@@ -113,7 +117,7 @@ def _set_up(folder: Path, socket_folder: Path, programs: PostgresqlPrograms) -> 
         now=datetime.now(UTC),
     )
     for private in (folder, place):
-        private.chmod(0o711)  # servers started by root run as nobody, who must enter it
+        private.chmod(0o711)  # as root, the servers run as `nobody`, which must enter the folder
     (place / "drills").mkdir(mode=0o711, exist_ok=True)
     config_file = place / "standfast.toml"
     settings = _SETTINGS.format(

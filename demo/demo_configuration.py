@@ -3,7 +3,7 @@
 Rules
 - Every setting exists in a real installation. Values that only a demo needs (loopback, no TLS,
   little time to abort a notice) have a comment.
-- The bearer token is referenced, never written.
+- The file names the file of the bearer token, and never contains the token.
 """
 
 from pathlib import Path
@@ -57,8 +57,8 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 }
             }
         },
-        # This private key opens the backups. A custodian has it in a real installation, and the
-        # machine never does.
+        # This private key opens the backups. In a real installation, only a custodian (a person
+        # that can decrypt backups) has it, and never the machine.
         "drills": {"identity": f"file:{OFFLINE}/{IDENTITY_FILE}"},
         "services": {
             "customer-records": {
@@ -92,7 +92,7 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 "kind": "scim",
                 "url": f"http://127.0.0.1:{directory_port}/v2",
                 "token": f"file:{TOKEN_FILE}",
-                # The tokens that the intruder uses are in the logs: each must be refused.
+                # After the lock, the application must refuse each session token of the intruder.
                 "probe": {
                     "url": f"http://127.0.0.1:{directory_port}/userinfo",
                     "control_token": f"file:{CONTROL_FILE}",
@@ -137,7 +137,8 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 "why": "their record was open in the account",
             },
         },
-        # A real installation has two minutes, to stop a notice that was approved by mistake.
-        # Nobody waits a quarter of an hour in a demo for the remaining recipients.
+        # In a real installation, an approved notice waits two minutes, so that a person can stop
+        # it. It is then sent to a few recipients (the canary), and after a quarter of an hour to
+        # the remaining ones. In a demo nobody wants to wait that long.
         "notices": {"sender": "mail", "abort_window_seconds": ABORT_SECONDS, "canary_percent": 0},
     }

@@ -3,9 +3,9 @@
     python -m demo.directory_server PORT TOKEN_FILE STATE_FILE SESSIONS_FILE CONTROL_FILE
 
 Rules
-- `/userinfo` stands for an application: it accepts the token of a session only while the session's
-  account is active. The sessions are in a file, one in each line; a test session is in a second
-  file.
+- `/userinfo` represents an application: it accepts the token of a session only while the session's
+  account is active. The sessions are in a file, one in each line. A second file has the session of
+  a test account, which is always accepted.
 - The server is the published scim2-server. Only the storage is part of the demo, so that locked
   accounts stay locked after a restart.
 - The bearer token comes from a file, because every user of the machine can see the arguments of a
@@ -76,7 +76,7 @@ class FileBackend(InMemoryBackend):
 
 
 def serve(port: int, token: str, state_file: Path, sessions: Path, control: Path) -> None:
-    """Answer on loopback until the process is ended."""
+    """Serve requests on loopback until the process is ended."""
     provider = ScimProvider.from_discovery(
         load_default_schemas().values(),
         load_default_resource_types().values(),

@@ -61,7 +61,7 @@ def read(path: Path) -> EmailMessage:
 
 
 async def serve(port: int, folder: Path) -> None:
-    """Answer on loopback until the process is ended."""
+    """Accept messages on loopback until the process is ended."""
     handler = Deliver(folder)
     server = await asyncio.get_running_loop().create_server(
         lambda: SMTP(handler, enable_SMTPUTF8=True), "127.0.0.1", port

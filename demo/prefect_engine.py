@@ -1,8 +1,11 @@
 """Engine of the tour: Prefect flows, called in this process.
 
+A Prefect flow is a function whose runs a Prefect server records, here a backup, a drill or the
+response to an incident.
+
 Rules
 - The Prefect server starts in the background, while the contact centre is created.
-- The server ends with the tour; nothing in the installation needs it.
+- The server ends with the tour: no command on the installation needs it later.
 """
 
 import os
@@ -40,14 +43,14 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_over.set()  # ends a start that is not needed any more
+        self._is_over.set()  # ends the start of the server, if the tour ends during it
         self._pool.shutdown()
         if self._server.exception() is None:
             flow_calls.hand_over()
             prefect_server.stop(self._server.result().pid)
 
     def wait(self) -> PrefectServer:
-        """Wait until Prefect answers; return its server, or raise `Unavailable`."""
+        """Wait until Prefect responds; return its server, or raise `Unavailable`."""
         return self._server.result()
 
     def back_up(self, set_name: str) -> None:
@@ -61,7 +64,7 @@ class Engine:
             flow_calls.drill(self._config_file, set_name, compares=True)
 
     def respond(self, incident_id: str) -> None:
-        """Run the flow of a response."""
+        """Run the flow of the response to an incident."""
         with self._flow():
             flow_calls.respond(self._config_file, incident_id)
 

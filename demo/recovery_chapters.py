@@ -1,4 +1,7 @@
-"""Chapters about backups: two backups, and a drill of their restore."""
+"""Chapters about backups: two backups, and a drill of their restore.
+
+A drill restores a backup, checks and measures this, and destroys the restored data.
+"""
 
 from datetime import timedelta
 from typing import Any

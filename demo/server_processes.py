@@ -2,13 +2,13 @@
 
 The processes continue after the tour, so that every command can be tried. `servers.json` in the
 folder of the installation names them, `stop` ends them, and `start_again` restarts them on the same
-ports. Prefect ends with the tour. It is also named in the file, for `stop`, because the tour may be
-killed.
+ports. The Prefect server ends with the tour. The file names it too, so that `stop` can end it if
+the tour was killed.
 
 Rules
 - A process is ended only if both its number and its start time match the file, because numbers are
   reused.
-- Loopback only. The log of each server is a file in the installation.
+- The servers listen only on loopback. The log of each server is a file in the installation.
 - A server is ready when it accepts a connection; the wait has a deadline.
 """
 
@@ -45,7 +45,7 @@ class Running:
     name: str
     port: int
     pid: int
-    began: str  # the start of the process, by the kernel
+    began: str  # the start time of the process, as the kernel states it
 
     @property
     def is_alive(self) -> bool:
@@ -112,14 +112,17 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
 
 
 def note_prefect(place: Path, *, port: int, pid: int) -> None:
-    """Note the tour's Prefect server, a process group head, for `stop`."""
+    """Add the tour's Prefect server to `servers.json`, for `stop`.
+
+    The server must be the leader of its process group, because `stop` ends the group.
+    """
     prefect = Running(name=_PREFECT, port=port, pid=pid, began=_start_time(pid))
     noted = [*_read_servers_file(place), prefect]
     (place / SERVERS_FILE).write_text(json.dumps([asdict(server) for server in noted], indent=2))
 
 
 def start_again(place: Path) -> list[Running]:
-    """Restart the servers on their ports; leave running ones alone."""
+    """Restart the servers on their ports, unless all of them are running."""
     known = [
         server for server in _read_servers_file(place) if server.name != _PREFECT
     ]  # Prefect belongs to the tour
@@ -131,7 +134,7 @@ def start_again(place: Path) -> list[Running]:
 
 
 def stop(place: Path) -> int:
-    """End the servers of an installation only; return how many ran."""
+    """End the servers of one installation; return how many were running."""
     running = [server for server in _read_servers_file(place) if server.is_alive]
     for server in running:
         with suppress(ProcessLookupError):
@@ -208,8 +211,7 @@ def _read_servers_file(place: Path) -> list[Running]:
 
 
 def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Running:
-    # Spawned without Popen: this process does not wait for its end, and Popen would warn about
-    # that.
+    # Do not use Popen: it would warn that this process does not wait for the end of the server.
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", *arguments],
@@ -219,7 +221,7 @@ def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Runnin
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
-        setsid=True,  # Ctrl-C in the tour must not reach them, and `stop` ends the group
+        setsid=True,  # Ctrl-C in the tour must not reach the server, and `stop` ends the group
     )
     return Running(name=name, port=port, pid=pid, began=_start_time(pid))
 
@@ -242,8 +244,8 @@ def _answers(port: int) -> bool:
         probe.settimeout(0.2)
         if probe.connect_ex(("127.0.0.1", port)) != 0:
             return False
-        # While nobody listens, the kernel may assign that very port to the probe, which then
-        # connects to itself.
+        # While no server listens on the port, the kernel may assign this port to the probe, which
+        # then connects to itself.
         return bool(probe.getsockname() != probe.getpeername())
 
 

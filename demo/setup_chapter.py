@@ -1,10 +1,10 @@
 """First chapter: the contact centre, and an installation next to it.
 
 Rules
-- The installation is created by the use-case of `standfast init`; then the configuration that a
-  contact centre would write replaces the generated one.
-- The operator and the approver are enrolled on the first day, so that the approver may approve at
-  once.
+- The function of `standfast init` creates the installation. Then the configuration that a contact
+  centre would write replaces the generated one.
+- The operator and the approver are enrolled (registered with a passphrase) on the first day. A
+  person that is enrolled later may approve only after a waiting time.
 """
 
 from collections.abc import Iterator

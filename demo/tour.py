@@ -1,9 +1,9 @@
 """Tour of a contact centre: setup, backup, drill, breach, recovery.
 
 Rules
-- The program does all work of the tour, with the same operations and flows as its commands. Each
-  chapter shows the command and checks its result without the program.
-- The status is 0 only if every check passed.
+- Standfast does all work of the tour, with the same operations and flows as its commands. Each
+  chapter shows the command, and checks its result without Standfast.
+- The exit status is 0 only if every check passed.
 - The tour ends its processes by their process numbers, on SIGTERM too. The directory and the mail
   server stay, so that every command can be tried on the installation: `stop` ends them, `serve`
   starts them again.

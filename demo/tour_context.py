@@ -1,8 +1,8 @@
 """Shared context of chapters: installation, centre, engine, checks.
 
 Rules
-- A chapter checks every result of the program without the program: in the directory, in the
-  mailbox, on disk (`expect`). A failed check ends the tour with an exit status other than 0.
+- A chapter checks every result of Standfast without Standfast: in the directory, in the mailbox and
+  on the disk. `expect` fails such a check, which ends the tour with an exit status other than 0.
 """
 
 from collections import Counter

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from standfast.errors import StandfastError
 
-Counted = Callable[[], tuple[int, int]]  # (done, total); (0, 0) is unknown
+Counted = Callable[[], tuple[int, int]]  # (done, total), or (0, 0) if both are unknown
 _TICK_SECONDS = 0.2
 _LOST = (
     "the demo was ended. Free space on that disk, or redirect the output, then start again with "
@@ -89,10 +89,10 @@ class TourOutput:
 
 
 def tell(text: str, out: TextIO, lost: str) -> None:
-    """Print at once; raise StandfastError if this fails.
+    """Print a text without buffering; raise StandfastError if this fails.
 
-    The message has the cause, and `lost` as its second part. Raise BrokenPipeError if the reader
-    has closed the pipe.
+    The message of the error states the cause, then `lost`. Raise BrokenPipeError if the reader has
+    closed the pipe.
     """
     try:
         print(text, file=out, flush=True)
