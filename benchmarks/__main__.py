@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.measure import Row, Setting, render
 
-# In the order of the table; each is a module with `rows(setting)`.
+# The benchmarks in the order of the table. Each is a module with a function `rows(setting)`.
 NAMES = (
     "commands",
     "effects",
@@ -33,7 +33,7 @@ NAMES = (
 )
 # `site`, which simulates several hosts and kills them, runs only if it is named: it takes an hour.
 _ONLY_NAMED = ("site",)
-# Names of groups of benchmarks; this group ends within ten minutes with `--rounds 3`.
+# Groups of benchmarks. With `--rounds 3`, the group `incident` ends within ten minutes.
 GROUPS = {
     "incident": ("first_lock", "served", "containment", "openldap", "paced", "effects"),
 }

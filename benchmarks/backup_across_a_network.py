@@ -14,8 +14,8 @@ Most of the time is spent waiting for the network.
   into a repository of 30 daily runs (`--all`: 300). Then the following are measured there: an
   unchanged run, the list of recovery points, the restore of one file, a search in the newest point
   and in all points, a verification and a retention run.
-- restic keeps a cache on the host. After a loss of the host there may be no cache, so one file is
-  also searched and restored without it.
+- restic keeps a cache on the host, and loses it together with the host. Therefore one file is also
+  searched and restored without the cache.
 - Next to the seconds is the number of calls in series: the longest chain in which each call was
   made after the answer to the call before. A busy machine changes the seconds, not this number.
 """
@@ -222,7 +222,10 @@ def rows(setting: Setting) -> list[Row]:
 def _fresh(
     setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
 ) -> Callable[[str, int], Mapping[str, float]]:
-    """Measure from an empty repository to the restore of the next day."""
+    """Return a function that measures a new repository, in each round.
+
+    It measures two backups, the backup of the next day, and the restore of that day.
+    """
 
     def round_of(subject: str, number: int) -> Mapping[str, float]:
         folder = setting.folder / f"{corpus.name}-{number}-{subject}"
@@ -248,9 +251,9 @@ def _fresh(
 def _after(
     runs: int, setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
 ) -> Callable[[str, int], Mapping[str, float]]:
-    """Run the daily commands on a repository of many runs.
+    """Return a function that measures daily commands on a repository.
 
-    Ten files change before each run.
+    The repository contains many backups, and ten files change before each of them.
     """
     path = next(path for path in sorted(corpus.source.rglob("*.eml")))
     made: dict[str, _Program] = {}

@@ -2,9 +2,10 @@
 
 restic runs at its default settings, on two cores.
 
-- `times_faster` is a minimum: restic's figure divided by ours. `share` is a maximum: ours divided
-  by restic's. Shares are compared with two decimals, because encryption always adds some bytes.
-- `at_most` is absolute. In each row that has an aim in seconds, borg may not be faster than us.
+- Our figure is that of Standfast. `times_faster` is a minimum of restic's time divided by ours; in
+  addition, our time must be less than borg's. `share` is a maximum of our size divided by restic's.
+  Shares are compared with two decimals, because encryption always adds some bytes.
+- `at_most` is the maximum of our figure alone.
 """
 
 from dataclasses import dataclass
@@ -83,4 +84,4 @@ AIMS = {
         for metric in _STEPS
     },
 }
-"""The aims by corpus, measured step and unit."""
+"""The aims by corpus (set of test files), measured step and unit."""

@@ -1,6 +1,6 @@
 """Backup programs that are compared.
 
-Each creates a repository, backs up and restores.
+Each program creates a repository, backs up and restores.
 
 - Each program runs as a person or a timer starts it, at its default settings. Its repository, keys
   and caches are in a separate folder.
@@ -90,7 +90,7 @@ class Standfast(Program):
         return target / self.source.name
 
     def _prepare(self) -> None:
-        # Compile modules, as pip does after an installation; compiled ones stay.
+        # Compile the modules, as pip does after an installation; skip those that are compiled.
         run([sys.executable, "-m", "compileall", "-q", *map(str, _OURS)])
         place = self.folder / "place"
         run([*STANDFAST, "init", str(place), "--source", str(self.source), "--yes"])

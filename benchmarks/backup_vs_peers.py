@@ -1,6 +1,6 @@
 """Backup and restore next to restic and borg.
 
-Whole processes are measured, in turn, on the same corpora.
+Whole processes are measured, in turn, on the same corpora (sets of test files).
 
 `python -m benchmarks.backup_vs_peers [--rounds N] [--corpus NAME|all] [--scale F] [--json FILE]`
 prints a table with the aim next to each figure. A run at full size takes an hour and 50 GB.
@@ -8,19 +8,20 @@ prints a table with the aim next to each figure. A run at full size takes an hou
 - In each round, each program gets an empty repository, and they take turns at each step: first
   backup, unchanged backup, the next day's version, and its restore. A different program is first in
   each round.
-- The data of one program is synced before the time of the next one begins. The source is in the
-  page cache for all: it is read before each backup, because borg drops what it has read. The
-  repository is not in the page cache when a restore begins. With `--cold`, nothing is in the page
-  cache before each backup, as at the start of a nightly backup.
-- Before each measurement, memory is written and freed. In a virtual machine whose host takes back
-  free memory, each page costs processor time again (a second for each GB on our machine). This
-  would be unfair to a program that does not run after a large deletion, which frees memory.
-- By default no program waits until the disk has the restored data. Each restores once more and
-  waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in the time.
+- The data of one program is synced before the time of the next program begins. Every program finds
+  the source in the page cache: it is read before each backup, because borg drops the pages that it
+  has read. The repository is not in the page cache when a restore begins. With `--cold`, nothing is
+  in the page cache before each backup, as at the start of a nightly backup.
+- Before each measurement, memory is written and freed. The host of a virtual machine may take back
+  free memory; the next use of each page then costs processor time (a second for each GB on our
+  machine). Without this rule, a program that runs after a large deletion, which frees memory, would
+  save this time, and the other programs would not.
+- By default, no program waits until the disk has the restored data. Then each program restores once
+  more and waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in
+  the time.
 - Every restore is compared with its source, byte for byte, with modes and times. If it differs, or
-  a program fails, its rows say so and have no figures.
-- Medians are compared with the aims, as ratios to restic's medians; no figure may be worse than
-  borg's either.
+  a program fails, the rows of the program state this and have no figures.
+- Medians are compared with the aims of `backup_aims`, which are mostly ratios to restic's medians.
 
 Exit statuses: 0 measured, 1 a program failed or restored something else, 2 usage.
 """
@@ -54,10 +55,7 @@ _MEMORY_BYTES = 256 << 20  # memory of the program itself
 
 @dataclass(kw_only=True)
 class Figures:
-    """All rounds of one program on one corpus.
-
-    Each figure has its own unit.
-    """
+    """All rounds of one program on one corpus: a list of values per figure."""
 
     program: str
     values: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (what, unit)
@@ -86,7 +84,10 @@ def measure(
     *,
     is_cold: bool = False,
 ) -> list[Figures]:
-    """Let the programs take turns on a corpus; ours first in the result."""
+    """Measure the programs in turn on a corpus.
+
+    Returns their figures in the order of `programs`.
+    """
     figures = [Figures(program=program.name) for program in programs]
     for turn in range(rounds):
         here = folder / f"round-{turn}"
@@ -109,7 +110,7 @@ def measure(
                     its.failure = f"FAILED: {type(error).__name__}: {error}"
         if is_next_day:
             corpus.turn_back()
-        # Deleting many files makes the next ones slow to create.
+        # Keep the folder of many files: after its deletion, new files would be slow to create.
         if corpus.name not in ("files", "office"):
             shutil.rmtree(here)
     return figures
@@ -298,7 +299,7 @@ def _as_json(figures: Figures) -> dict[str, object]:
 
 
 def _drop_from_page_cache(folder: Path) -> None:
-    """Drop the files of a folder, which are synced, from the page cache."""
+    """Drop the synced files of a folder from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as file:
@@ -312,9 +313,9 @@ def _empty_caches() -> None:
 
 
 def _claim_memory(program: Program) -> None:
-    """Claim as much free memory as the largest step needs.
+    """Write and free as much memory as the largest step needs.
 
-    Each page is written, because a host may promise memory that it does not provide.
+    Each page is written: the host of a virtual machine provides a page only when it is used.
     """
     content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
     # Write through the page cache, because the host takes page cache back; nothing reaches the

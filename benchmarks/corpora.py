@@ -1,4 +1,4 @@
-"""Five corpora, and the next day's version of each.
+"""Five corpora (sets of test files), and the next day's version of each.
 
 The corpora are the same in every run.
 
@@ -104,7 +104,7 @@ class Corpus:
 
 
 def make(name: str, folder: Path, scale: float) -> Corpus:
-    """Create a corpus of a scale in its own process if it is missing."""
+    """Create a corpus of this scale in its own process, unless it exists."""
     done = folder / "made.json"
     wanted = json.dumps({"name": name, "scale": scale})
     if not done.exists() or done.read_text() != wanted:
@@ -246,7 +246,7 @@ _DOCUMENTS = {"mail": _mail, "ticket": _ticket, "page": _page, "note": _note}
 def _office(folder: Path, scale: float, chance: random.Random) -> list[str]:
     prose = _Prose(chance)
     gone = []
-    originals: list[tuple[str, str]] = []  # name and text of files that copies are made of
+    originals: list[tuple[str, str]] = []  # name and text of files that are copied later
     for number in range(int(_FILES * scale)):
         group, position = divmod(number, _FILES_A_FOLDER)
         team = f"team-{group % 20:02}"

@@ -1,4 +1,7 @@
-"""A real SCIM directory, and a bare client of it."""
+"""A real SCIM directory of accounts, and a bare client of it.
+
+The bare client only sends requests: it does not retry, check or record anything.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -49,7 +52,7 @@ class Agents:
                 found += resources
 
     def expect_all_locked(self) -> None:
-        """Raise Wrong unless every account is there and locked."""
+        """Raise Wrong unless the directory has every account, and each is locked."""
         active = [account["active"] for account in self.read()]
         expect(len(active) == len(self.ids), f"{len(self.ids)} accounts are there")
         expect(not any(active), f"all {len(active)} are locked, not {active.count(False)}")

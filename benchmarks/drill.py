@@ -1,12 +1,15 @@
 """Overhead of a drill over the bare restore, and times of its planning.
 
+A drill restores a recovery point (the result of one backup), checks and measures this, writes a
+report, and removes the restored data.
+
 Aims
-- A drill takes at most 15 % longer than the restore of the same point. The limit applies to the
-  time until its checks passed, and to the total time with report and records, if both remove the
-  restored data.
+- A drill takes at most 15 % longer than a bare restore of the same recovery point. The limit
+  applies to the time until the checks of the drill passed, and to the total time with the report.
+  The bare restore also removes its data before its total time ends.
 - 200 services in five waves, each of which depends on the wave before, are planned and their
   recovery times predicted in 1 s.
-- The newest of 365 recovery points from before an intrusion is found with at most 10 restores,
+- At most 10 restores find the newest of 365 recovery points that is older than an intrusion,
   wherever the intrusion began.
 """
 

@@ -3,10 +3,11 @@
 An effect is one change of one target, such as one locked account; the ledger is the database that
 records it. The cost is that of the plan of the effect and of the two commits around its call.
 
-The call itself is a pause of 0 or 20 ms, executed by the queues and threads of real calls. The peer
-uses the bare driver and does the minimum of a program that must not lose an intent: one commit with
-the rows before each call, and one after it. It uses the same disk and as many threads. It has no
-audit chain, encrypts nothing, checks no approval and reads nothing back.
+The call itself is a pause of 0 or 20 ms, executed by the queues and threads of real calls. The
+peer, with which Standfast is compared, uses the bare database driver. It does the minimum of a
+program that must not lose an intent: one commit with the rows before each call, and one after it.
+It uses the same disk and as many threads. It has no audit chain, encrypts nothing, checks no
+approval and reads nothing back.
 """
 
 import sqlite3
@@ -160,9 +161,9 @@ def _on_postgresql(
 
 @contextmanager
 def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
-    """Run our cases and bare ones on a server that commits to disk.
+    """Start PostgreSQL on the disk; yield the runners of Standfast and peer.
 
-    The server of the tests is in memory and does not sync its commits.
+    Tests use the same server in memory, without a sync of its commits. That would hide their cost.
     """
     try:
         import psycopg
@@ -260,14 +261,15 @@ def _execute(installation: Installation, case: _Case) -> tuple[float, float]:
     with ledger.database.reading() as connection:
         done = connection.scalar(query)
     expect(done == case.count, f"{case.count} effects are done once, not {done}")
-    # Threads skip rows that another thread has locked (PostgreSQL), so a call may have fewer.
+    # On PostgreSQL, a thread skips rows that another thread has locked. A call can therefore have
+    # fewer effects than a batch.
     expect(max(adapters.calls) <= case.batch, "no call carried more than a batch")
     expect(sum(adapters.calls) == case.count, "each effect was in one call")
     return planned, carried
 
 
 class _PausingAdapters(Adapters):
-    """Adapters with calls of equal duration, which succeed."""
+    """Adapters of external systems with successful calls of equal duration."""
 
     mode = Mode.LIVE
 
@@ -318,9 +320,10 @@ def _no_notice(_incident: str, _step: str, _round: int) -> FrozenNotice:
 def _bare(
     connect: Callable[[], Any], begin: str, mark: str, cases: Sequence[_Case]
 ) -> Mapping[str, float]:
-    """Commit the intent, pause, and commit the result.
+    """Measure the peer: commit the intent, pause, and commit the result.
 
-    `connection` may be that of any driver.
+    `connect` opens a connection of any driver. `begin` is its statement that begins a transaction
+    for writing, and `mark` is its placeholder in a statement.
     """
     figures: dict[str, float] = {}
     setup = connect()

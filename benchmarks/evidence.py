@@ -1,5 +1,7 @@
 """Evidence: collection, search for indicators, and timeline of a review.
 
+Evidence is signed copies of logs and files. A review searches these and orders their log records.
+
 Aims
 - A collection has at least 0.9 of the rate of `cp`, `sync` and `sha256sum` of the same files.
 - A search for 1,000 indicators has at least the rate of `grep -F`.

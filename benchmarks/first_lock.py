@@ -1,6 +1,7 @@
 """Time from opening an incident to the directory's first change.
 
-The end is the directory's own `lastModified`: a request that was only sent has locked nobody.
+The time ends at `lastModified`, which the directory itself sets: a request that was only sent has
+locked no account.
 """
 
 import os
@@ -30,7 +31,7 @@ with httpx.Client(headers={"Authorization": "Bearer " + token}, trust_env=False)
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure a warm process, then commands, next to a short script."""
+    """Measure `standfast lock`, a process that already runs, and a script."""
     with running_directory() as server:
 
         def warm(number: int) -> Mapping[str, float]:

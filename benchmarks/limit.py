@@ -3,9 +3,10 @@
 The limit applies to data that does not compress.
 
 `python -m benchmarks.limit [FOLDER]` does only the work that the backup format requires, with 1 GiB
-of noise. It reads from the page cache and computes BLAKE3 for ids and again for the salt,
-AES-256-GCM in segments and SHA-256. It writes past the page cache, and syncs. It measures each step
-by itself in one thread, then all steps together in one thread more than there are cores.
+of noise. For each pack (a file of the backup store) it reads from the page cache, computes BLAKE3
+for the ids of its pieces and again for the salt of its key, encrypts segments with AES-256-GCM, and
+computes SHA-256 for its name. It writes past the page cache, and syncs. The program measures each
+step by itself in one thread, then all steps together in one thread more than there are cores.
 """
 
 import hashlib
@@ -74,7 +75,7 @@ class _Pack:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print."""
+    """Measure each step and all steps together; print the figures."""
     with tempfile.TemporaryDirectory(dir=arguments[0] if arguments else None) as made:
         folder = Path(made)
         (folder / "source").write_bytes(os.urandom(4 * CAPACITY))

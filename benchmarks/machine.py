@@ -16,7 +16,7 @@ _PACKAGES = (
     "aiosmtpd", "cryptography", "zstandard", "blake3", "pyfastcdc", "pyrage",
 )  # fmt: skip
 _SYNCS = 41
-# At idle priority a process that wakes waits for running processes, which changes the ratios.
+# At idle priority, a process that wakes must wait for running processes. This changes the ratios.
 _POLICIES = {os.SCHED_OTHER: "usual", os.SCHED_BATCH: "batch", os.SCHED_IDLE: "idle"}
 
 

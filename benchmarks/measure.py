@@ -1,6 +1,7 @@
 """Rounds and rows of a measurement, and the table of its rows.
 
-Contenders take turns, and every row keeps all figures.
+Contenders (the programs that are compared) take turns, and every row keeps the figures of all
+rounds.
 
 Rules
 - One round of a contender returns all figures of that round, or raises and fails its rows.
@@ -109,7 +110,7 @@ class _Turns:
 
     contender: Contender
     figures: dict[str, list[float]] = field(default_factory=dict)
-    ended: str = ""  # why it takes no further turn
+    ended: str = ""  # the reason, if the contender takes no further turn
     is_failed: bool = False
 
     def take(self, number: int, seconds: float) -> None:
@@ -183,9 +184,9 @@ def _row(benchmark: str, metric: str, unit: str, turn: _Turns, first: _Turns) ->
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise an exception if the block takes longer.
+    """Raise an exception if the block takes longer than `seconds`.
 
-    Only for the main thread, and not nested.
+    Works only in the main thread, and cannot be nested.
     """
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -201,7 +202,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """A stopwatch that starts when it is created."""
 
     def __init__(self) -> None:
         self._begin = time.perf_counter()

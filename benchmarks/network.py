@@ -105,7 +105,7 @@ async def _connect(
     network: Network, port: int, near: asyncio.StreamReader, near_out: asyncio.StreamWriter
 ) -> None:
     loop = asyncio.get_running_loop()
-    begun = loop.time() + network.round_trip_seconds  # when the client's own `connect` would return
+    begun = loop.time() + network.round_trip_seconds  # `connect` would return now, at this distance
     far, far_out = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE_BYTES)
     requests = _Requests(network)
     ends = [
@@ -165,7 +165,7 @@ async def _pass_on(
 
 
 class _Requests:
-    """Requests of one connection, and the time of each answer."""
+    """Counter of the requests of one connection, with the times of answers."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

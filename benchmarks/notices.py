@@ -8,9 +8,10 @@ million mails in 144 minutes (833 a second), without a record of each mail. The 
 are normally sent first (the canary), and the pause after them, are switched off. `--all` measures
 up to a million people.
 
-The peer has its mails written before the clock starts and keeps four connections open. Standfast
-reads the recipients, renders, checks and encrypts each mail, commits each intent and each receipt,
-and opens a connection for every ten mails.
+The peer, with which Standfast is compared, is bare `smtplib`. Its mails are written before the
+clock starts, and it keeps four connections open. Standfast reads the recipients, renders, checks
+and encrypts each mail, commits each intent and each receipt, and opens a connection for every ten
+mails.
 """
 
 from __future__ import annotations

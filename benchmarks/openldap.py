@@ -43,7 +43,7 @@ _THREADS = 16
 _MOST_A_SEARCH = 50
 _LOCKED, _FOR_GOOD = "pwdAccountLockedTime", b"000001010000Z"
 _OBJECTS_TO_ONE_COLLECTION = (
-    10_000  # as in every command of Standfast; it also helps the bare clients
+    10_000  # Python's garbage collection as in each Standfast command; it also helps bare clients
 )
 _PROCESSOR = "processor time of an account, without the directory's"
 _Run = Callable[[int], Mapping[str, float]]
@@ -75,7 +75,7 @@ class _Meter:
 
 @dataclass(frozen=True, kw_only=True)
 class _Directory:
-    """A running server with an account of our own."""
+    """A running server, and the account with which Standfast uses it."""
 
     slapd: Slapd
     server: LdapServer
@@ -163,7 +163,10 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def _round_by_round(ours: Row, other: Row) -> Row:
-    """Return the incident's rate relative to another's, per round."""
+    """Return our rate relative to that of another contender, per round.
+
+    Our rate is that of the whole incident.
+    """
     pairs = zip(ours.values, other.values, strict=False)  # a round that failed has no rate
     return Row(
         benchmark=ours.benchmark,

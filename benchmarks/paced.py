@@ -49,7 +49,7 @@ steps:
 
 
 class _Paced(Connector):
-    """A directory in memory that refuses a write which comes too soon."""
+    """A directory in memory that refuses a write that exceeds the rate."""
 
     proof = Proof.REFUSED
 
@@ -102,7 +102,10 @@ class _Paced(Connector):
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure on SQLite only: the rate limit leaves PostgreSQL idle time too."""
+    """Measure on SQLite only, because the rate limit determines the time.
+
+    A faster or slower database, such as PostgreSQL, would not change it.
+    """
     count = setting.size(500, 60)
     metric = f"disable + sign out {count} accounts, {_PER_SECOND:g} writes/s"
     least = (2 * count - _BURST) / _PER_SECOND

@@ -1,11 +1,12 @@
 """Wall time, processor time and memory of whole processes.
 
-- Processor time is that of the process and of every child it waited for, as the kernel counts it.
-- Python programs find their modules compiled, as in an installation, even if the measuring shell
-  forbids writing them.
-- Memory is sampled every 20 ms: the maximum over time of the sum of the peak resident sizes in the
-  process tree. The maximum of `wait4` is not used, because it includes the size of this program at
-  the fork.
+- Processor time is that of the process and of every child that it waited for, as the kernel counts
+  it.
+- Python programs may write compiled modules, as in an installation, even if the shell of the
+  benchmark sets PYTHONDONTWRITEBYTECODE.
+- Memory is sampled every 20 ms. The figure is the maximum over time of the sum of the peak resident
+  sizes in the process tree. The maximum of `wait4` is not used, because it includes the size of
+  this program at the fork.
 """
 
 import os

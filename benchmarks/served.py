@@ -115,7 +115,8 @@ def rows(setting: Setting) -> list[Row]:
             "signed webhook, Prefect up": timed(up, up.by_webhook, "webhook"),
             "signed webhook, Prefect down": timed(down, down.by_webhook, "webhook"),
         }
-        # Messages before commands: the first message must reach a `serve` that did nothing yet.
+        # Send messages before commands: the first message must reach a `serve` without earlier
+        # work.
         warmed = {subject: run(-1) for subject, run in reversed(ways.items())}
         first = [
             Row(
@@ -140,7 +141,7 @@ def rows(setting: Setting) -> list[Row]:
 def _serving(folder: Path, server: ScimServer, *, prefect: str) -> Iterator[_Served]:
     """Serve a new installation until the block ends.
 
-    Wait until it answers, and Prefect too.
+    The block begins when `serve` responds and, if one is used, Prefect too.
     """
     try:
         from tests.console.installations import SECRET

@@ -5,12 +5,13 @@ of SendGrid. Afterwards the directories, the imitation and the ledger (the share
 compared.
 
 - Each host runs `standfast serve --role respond`. With the Prefect of a site, it also runs
-  `standfast worker`, and an operator starts the response in Prefect's queue `response`; otherwise a
-  program helps with the incident.
+  `standfast worker`, and an operator starts the response in Prefect's queue `response`. Without
+  Prefect, it also runs the program `runner.py`, which works on the incident too.
 - The directories count the locks of each account, and must refuse its sign-in. An undo then unlocks
   all accounts, and each sign-in must succeed again.
-- A message whose request was cut off is `unknown` until the event of SendGrid. If no event arrives,
-  the benchmark answers, as a person would, that the message was not sent; the message is then sent.
+- A message whose request was cut off has the state `unknown` until an event of SendGrid reports its
+  delivery. If no event arrives, the benchmark records, as a person would, that the message was not
+  sent; Standfast then sends the message.
 """
 
 import time
@@ -61,7 +62,7 @@ class Measured:
 
 @dataclass(kw_only=True)
 class Breach:
-    """The incident, its hosts and the systems outside."""
+    """The incident, its hosts, and the external systems that it changes."""
 
     size: Size
     hosts: Sequence[Host]
@@ -221,7 +222,10 @@ class Breach:
             expect(not any(map(agents.signs_in, mine)), f"{name}: each sign-in is refused")
 
     def _compare_receipts(self) -> None:
-        """Check that each effect is done and has the result of its last attempt."""
+        """Raise Wrong unless each effect is done and its result is recorded.
+
+        The record must be that of its last attempt. The audit chain of the ledger must verify too.
+        """
         counts = self._counts()
         done = {verb: dict(states) for verb, states in counts.items()}
         expected = {

@@ -1,6 +1,6 @@
 """Hosts of a site on one machine: own name, folder and processes.
 
-As root, each host has a name of its own (a UTS namespace), so that a host cannot see that a process
+As root, each host has a name of its own (a UTS namespace). Standfast then cannot see that a process
 of another host has ended: it waits until the lease of that process in the database is over, as on
 separate machines. Without root, all hosts have the name of this machine.
 """
@@ -60,7 +60,7 @@ class Host:
             ]
 
     def kill(self) -> None:
-        """Kill these processes; processes that they started continue."""
+        """Kill the processes of `start`; processes that they started continue."""
         for process in self._processes:
             process.kill()
         for process in self._processes:

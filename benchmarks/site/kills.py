@@ -1,7 +1,7 @@
 """Kills of the parts of a site in turn, while work is in progress.
 
-The order depends on the seed alone; the moments depend on the progress of the work, so that a fast
-machine and a slow one are killed at similar points.
+The order depends on the seed alone. The moments depend on the progress of the work, so that kills
+hit the same points of the work on a fast machine and on a slow one.
 """
 
 import os
@@ -45,9 +45,9 @@ class Kills:
     report_progress: Callable[[str], None]
 
     def during(self, progress: Callable[[], float], seconds: float) -> list[str]:
-        """Kill until the progress is 1; return the names of the killed.
+        """Kill the victims while work is in progress; return their names.
 
-        Raise Wrong if the work is not done in time.
+        Ends when the progress is 1 and all kills are done. Raise Wrong if this takes too long.
         """
         chosen = random.Random(self.seed)
         order: list[Victim] = []

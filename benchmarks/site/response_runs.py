@@ -2,8 +2,8 @@
 
 Rules
 - `kept` keeps one run for each host in the queue `response`, until its `with` block ends.
-- While Prefect or Redis does not answer, no run is started. Responses do not depend on Prefect: the
-  role `respond` of each host continues the incident.
+- While Prefect or Redis does not respond, no run is started. The incident continues nevertheless:
+  `standfast serve --role respond` of each host works on it.
 """
 
 import threading
@@ -35,7 +35,7 @@ class ResponseRuns:
     hosts: int
 
     def has_workers(self) -> bool:
-        """Return whether a worker of each host reports and may respond."""
+        """Return whether every host has a worker that is online in Prefect."""
         with self._client() as client, suppress(httpx.HTTPError, ObjectNotFound):
             client.read_deployment_by_name(_DEPLOYMENT)
             workers = client.read_workers_for_work_pool(POOL)

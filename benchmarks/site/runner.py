@@ -1,6 +1,6 @@
-"""Program that helps a host with an incident; arguments: CONFIG INCIDENT.
+"""Program that works on an incident of a host; arguments CONFIG INCIDENT.
 
-It does the same as the flow `respond-to-incident`, until the incident is over.
+It does the same as the Prefect flow `respond-to-incident`, until the incident is over.
 """
 
 import os
@@ -15,7 +15,7 @@ _PAUSE_SECONDS = 0.5
 
 
 def main(config_file: Path, incident: str) -> None:
-    """Run an incident again and again until it is over."""
+    """Continue an incident, with short pauses, until it is over."""
     with open_installation(config_file, env=os.environ, actor="os:benchmark") as installation:
         while not advance(installation, incident, "direct").summary.is_over:
             time.sleep(_PAUSE_SECONDS)
