@@ -12,8 +12,8 @@ Most of the time is spent waiting for the network.
 - Three corpora are backed up into empty repositories: first backup, unchanged backup, the next
   day's version, and its restore, which is compared with its source. Small files are also backed up
   into a repository of 30 daily runs (`--all`: 300). Then the following are measured there: an
-  unchanged run, the list of recovery points, the restore of one file, a search in the newest point
-  and in all points, a verification and a retention run.
+  unchanged run, the list of recovery points (the results of the runs), the restore of one file, a
+  search in the newest point and in all points, a verification and a retention run.
 - restic keeps a cache on the host, and loses it together with the host. Therefore one file is also
   searched and restored without the cache.
 - Next to the seconds is the number of calls in series: the longest chain in which each call was

@@ -2,10 +2,10 @@
 
 The whole incident is measured next to bare requests.
 
-A bare client only sends the requests that a lock needs: PATCH and GET for each account. Standfast
-sends five requests: it finds the account by its name, reads the state for a later undo, finds the
-account again before the change (a name may belong to another account now), changes it and reads it
-back. It also commits the intent before the change and the result after it.
+A bare client sends two requests for each account: PATCH, and GET to read the change back. Standfast
+sends five: it finds the account by its name, reads the state for a later undo, finds the account
+again before the change (a name may belong to another account now), changes it and reads it back. It
+also commits the intent before the change and the result after it.
 
 `python -m benchmarks.containment` prints this and the other measurements of an incident: the first
 lock, a provider's limit, OpenLDAP, and the cost of recording each change.

@@ -1,6 +1,6 @@
 """Overhead of a drill over the bare restore, and times of its planning.
 
-A drill restores a recovery point (the result of one backup), checks and measures this, writes a
+A drill restores a recovery point (the result of one backup), checks it, measures the time, writes a
 report, and removes the restored data.
 
 Aims

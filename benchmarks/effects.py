@@ -1,7 +1,8 @@
 """Cost of the ledger for each effect.
 
 An effect is one change of one target, such as one locked account; the ledger is the database that
-records it. The cost is that of the plan of the effect and of the two commits around its call.
+records it. The cost is that of planning the effect, and of the two commits around the call that
+makes the change: the intent before it and the result after it.
 
 The call itself is a pause of 0 or 20 ms, executed by the queues and threads of real calls. The
 peer, with which Standfast is compared, uses the bare database driver. It does the minimum of a

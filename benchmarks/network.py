@@ -105,7 +105,7 @@ async def _connect(
     network: Network, port: int, near: asyncio.StreamReader, near_out: asyncio.StreamWriter
 ) -> None:
     loop = asyncio.get_running_loop()
-    begun = loop.time() + network.round_trip_seconds  # `connect` would return now, at this distance
+    begun = loop.time() + network.round_trip_seconds  # when a distant server would accept
     far, far_out = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE_BYTES)
     requests = _Requests(network)
     ends = [

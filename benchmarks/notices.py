@@ -1,12 +1,12 @@
 """Notification of many people, from opening to the last receipt.
 
-A receipt is the stored result of one message. Notices are sent by mail, and through an imitation of
-SendGrid in its own process, to growing numbers of people. For SendGrid, planning (reading,
-rendering, digests, rows) and sending (until the last receipt is written) have separate figures, and
-the processor time of the imitation is shown. For comparison: listmonk publishes a rate of 7.2
-million mails in 144 minutes (833 a second), without a record of each mail. The few messages that
-are normally sent first (the canary), and the pause after them, are switched off. `--all` measures
-up to a million people.
+An intent is the stored record of a message before it is sent, and a receipt is the stored result.
+Notices are sent by mail, and through an imitation of SendGrid in its own process, to growing
+numbers of people. For SendGrid, planning (recipients are read, messages rendered, hashed and
+stored) and sending (until the last receipt is stored) have separate figures, and the processor time
+of the imitation is shown. For comparison: listmonk publishes a rate of 7.2 million mails in 144
+minutes (833 a second), without a record of each mail. The few messages that are normally sent first
+(the canary), and the pause after them, are switched off. `--all` measures up to a million people.
 
 The peer, with which Standfast is compared, is bare `smtplib`. Its mails are written before the
 clock starts, and it keeps four connections open. Standfast reads the recipients, renders, checks

@@ -1,6 +1,6 @@
 """Part of the drill chapter: the load of a PostgreSQL dump.
 
-A drill restores a backup, checks and measures this, and destroys the restored data. This drill
+A drill restores a backup, checks it, measures the time and destroys the restored data. This drill
 loads the dump into a server that it starts and ends.
 
 Rules

@@ -139,6 +139,6 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
         },
         # In a real installation, an approved notice waits two minutes, so that a person can stop
         # it. It is then sent to a few recipients (the canary), and after a quarter of an hour to
-        # the remaining ones. In a demo nobody wants to wait that long.
+        # the remaining ones. The demo shortens the first wait and has no canary.
         "notices": {"sender": "mail", "abort_window_seconds": ABORT_SECONDS, "canary_percent": 0},
     }

@@ -1,6 +1,6 @@
 """Chapters about backups: two backups, and a drill of their restore.
 
-A drill restores a backup, checks and measures this, and destroys the restored data.
+A drill restores a backup, checks it, measures the time and destroys the restored data.
 """
 
 from datetime import timedelta

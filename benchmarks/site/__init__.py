@@ -1,13 +1,15 @@
 """A site of several hosts: backups and a breach while processes die.
 
 The site is that of `deploy/site`: PostgreSQL, Redis, the services of Prefect and two API processes,
-with SeaweedFS as the vault. Everything runs on this machine, so the rates are lower limits.
+with SeaweedFS as the vault (the store of the encrypted backups). Everything runs on this machine,
+so the rates are lower limits.
 
-- `nightly_backups.py`: 20 sets of three hosts through Prefect; every recovery point is restored.
-- `breach.py`: 2,000 accounts in five directories and 100,000 customers, on three hosts, with
-  responses in Prefect's queue (`response_runs.py`).
-- `kills.py`: the order of kills, from a seed.
-- `many_sets.py`: the work of one host for up to 10,000 sets, with simulated runs.
+- `nightly_backups.py`: three hosts back up 20 sets of sources through Prefect; every recovery point
+  (the result of one backup) is restored.
+- `breach.py`: 2,000 accounts in five directories are locked and 100,000 customers notified, by
+  three hosts, with responses in Prefect's queue (`response_runs.py`).
+- `kills.py`: kills of the processes, in an order from a seed.
+- `many_sets.py`: the work of one host for up to 10,000 backup sets, with simulated runs.
 
 `--all` also runs the breach without Prefect, growing numbers of hosts without kills, and the
 growing numbers of sets. `--quick` makes everything small. Incidents of growing size, up to a

@@ -7,8 +7,8 @@ compared.
 - Each host runs `standfast serve --role respond`. With the Prefect of a site, it also runs
   `standfast worker`, and an operator starts the response in Prefect's queue `response`. Without
   Prefect, it also runs the program `runner.py`, which works on the incident too.
-- The directories count the locks of each account, and must refuse its sign-in. An undo then unlocks
-  all accounts, and each sign-in must succeed again.
+- The directories count the locks of each account, and must refuse its sign-in. Then the locks are
+  undone, and each sign-in must succeed again.
 - A message whose request was cut off has the state `unknown` until an event of SendGrid reports its
   delivery. If no event arrives, the benchmark records, as a person would, that the message was not
   sent; Standfast then sends the message.

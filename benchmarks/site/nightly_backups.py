@@ -1,9 +1,10 @@
 """Nightly backups of several hosts through one Prefect, with kills.
 
-Each host backs up its own sets into one repository in a bucket of SeaweedFS (the vault); all hosts
-share a ledger, a database on PostgreSQL that records each run. Each set is new, so each worker
-backs up its sets as soon as it has registered. Afterwards each recovery point of the vault is
-restored and compared with its source, and the ledger is compared with the vault.
+Each host backs up its own sets into one repository in a bucket of SeaweedFS (the vault). All hosts
+share a ledger, a database on PostgreSQL that records each run. Each set is new, so the worker of a
+host (the process that does the work which Prefect assigns) backs up its sets as soon as it has
+registered. Afterwards each recovery point (the result of one backup) is restored and compared with
+its source, and the ledger is compared with the vault.
 
 A run that is killed between the commit of its recovery point and its end in the ledger leaves a
 recovery point that no successful run names. Its set is then backed up again. Such points are

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def backup_lines(outcome: "BackupOutcome") -> list[Line]:
-    """Return the lines on one set: recovery point, lacking files, warnings."""
+    """Return the lines on one set: recovery point, missing files, warnings."""
     result = outcome.result
     lines: list[Line] = []
     if outcome.died_before:

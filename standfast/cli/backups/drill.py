@@ -1,6 +1,6 @@
 """`standfast drill run` and `list`: output of one drill, list of drills.
 
-A drill restores a backup to a separate folder, checks and measures this, and destroys the data.
+A drill restores a backup to a separate folder, checks it, measures the time and destroys the data.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -186,7 +186,7 @@ def _report_missing_programs(
 
     for source, reason in (named := missing_programs(installation.config, sets)).items():
         report(source, reason)
-    # The drill calls this before the restore: the versions of the dumps may need other programs.
+    # The drill calls this before the restore, for dumps of versions that need other programs.
     return lambda source, reason: None if source in named else report(source, reason)
 
 

@@ -4,8 +4,8 @@ Rules
 - `standfast serve` is the service that runs incidents. If it runs, it has one second to start on
   the incident. This process then shows its progress. If no `serve` starts on the incident, or if it
   dies later, this process runs the steps itself.
-- If people must act and only messages to send again remain, the command ends after five seconds:
-  `serve` or the next command sends them.
+- If people must act, and the only other work is to send failed messages again, the command ends
+  after five seconds: `serve` or the next command sends these messages.
 - The result shows counts for each step, why targets were not done, and one next step.
 - Evidence (copies of logs and files) that this process collected and signed is time-stamped after
   the result is printed, so that the result does not wait for the time-stamp authority.
