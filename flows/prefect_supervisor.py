@@ -59,7 +59,7 @@ class PrefectSupervisor:
     _missed: Mapping[str, datetime] = field(default_factory=dict)  # at the last check
     _caught_up: dict[str, datetime] = field(
         default_factory=dict
-    )  # backups started here although Prefect was running
+    )  # due times of the backups that were started here
     _thread: threading.Thread | None = None
     _last_there: float = field(default_factory=time.monotonic)
     _is_warm: bool = False
@@ -79,13 +79,15 @@ class PrefectSupervisor:
         """Run missed nightly backups as processes; `missed` has their due times.
 
         If Prefect has been unavailable for `PATIENCE_SECONDS`, run all of them. If Prefect is
-        available, run only the backups that were missed at the last check too, each once.
+        available, run only the backups that were missed at the last check too. Run each due time
+        once: the run itself retries while the store is unavailable, and other failures need a
+        person.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed
         for name, due in missed.items():
-            is_left_out = before.get(name) == due and self._caught_up.get(name) != due
-            if not (is_away or is_left_out):
+            is_left_out = before.get(name) == due
+            if not (is_away or is_left_out) or self._caught_up.get(name) == due:
                 continue
             under_way = self._backups.get(name)
             if under_way is None or under_way.poll() is not None:

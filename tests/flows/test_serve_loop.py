@@ -171,8 +171,8 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 
-def test_missed_backup_runs_without_prefect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missed_backup_runs_once_without_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
     supervisor = PrefectSupervisor(
@@ -191,7 +191,10 @@ def test_missed_backup_runs_without_prefect(
             lambda: any(run.ended_at for run in installation.ledger.runs.all("backup")),
             "it was run",
         )
+        wait_until(lambda: not processes_naming(str(config_file)), "its process has ended")
+        supervisor.catch_up({"main": DUE})  # as if it had failed
         supervisor.end()
+        assert caplog.text.count("runs without it") == 1
         assert [
             (run.subject, run.state, run.way) for run in installation.ledger.runs.all("backup")
         ] == [("main", "done", "serve")]
