@@ -12,10 +12,12 @@ Promises
 - Results have the same sequence as the orders, even if the provider answers in another sequence.
 - An unknown account is a result (`exists=False`, `REFUSED`), never an exception. An account that
   could not be read also has `exists=False`, and only such an account has a `reason`.
-- Every verb is idempotent: a second lock or undo changes nothing.
-- `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
-  deactivates keys, as far as the directory can. A lock never enables an account. `irreversible`
-  lists the changes of a lock that an undo cannot restore; approvers see this list.
+- Every verb (`lock`, `revoke`, `prove`, `undo`, `rotate`) is idempotent: a second lock or undo
+  changes nothing.
+- `lock` prevents the use of the account by its holder, and by an intruder: it disables the account,
+  revokes sessions and refresh tokens, and deactivates keys, as far as the directory can. A lock
+  never enables an account. `irreversible` lists the changes of a lock that an undo cannot restore;
+  approvers see this list.
 - `undo` restores `order.prior`, the state before the lock, and nothing else: an account that was
   disabled before stays disabled.
 - An order with a prior state applies to the account that the state was read from. If the name
@@ -24,8 +26,8 @@ Promises
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is stored, encrypted, before it is set
   (`base.new_passwords`).
-- `prove` changes nothing. It reports the proof level (`records.Proof`) that it reached, or FAILED
-  if the account still admits its holder.
+- `prove` tests a lock and changes nothing. It reports the proof level (`records.Proof`: how the
+  lock was proven), or FAILED if the account still admits its holder.
 - A change that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
   A change that may have happened (time-out after sending, lost connection) is UNKNOWN. Only errors
   of `standfast.errors` are raised.
@@ -84,7 +86,7 @@ class Connector(ABC):
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
     irreversible: tuple[str, ...] = ()  # changes of a lock that an undo cannot restore, in words
-    # True: tested only against the provider's published description, not a real service.
+    # True: tested only against the API description that the provider publishes, not a real service.
     is_contract_tested: bool = False
     # Fields of a prior state that identify an account permanently; empty if there are none.
     identity: tuple[str, ...] = ()
@@ -139,7 +141,7 @@ class Connector(ABC):
         return replace(found, without=tuple(first))
 
     def lock(self, orders: Sequence[Order]) -> list[Result]:
-        """Keep the holders out."""
+        """Lock the accounts and end their sessions."""
         return self._each("lock", orders)
 
     def revoke(self, orders: Sequence[Order]) -> list[Result]:
@@ -147,7 +149,7 @@ class Connector(ABC):
         return self._each("revoke", orders)
 
     def prove(self, orders: Sequence[Order]) -> list[Result]:
-        """Prove that the holders are kept out, at the highest possible level."""
+        """Prove that the accounts are locked, at the highest possible level."""
         return self._each("prove", orders)
 
     def undo(self, orders: Sequence[Order]) -> list[Result]:

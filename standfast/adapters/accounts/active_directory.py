@@ -1,21 +1,22 @@
 """Connector for Active Directory, of Microsoft or Samba.
 
-A lock is the bit ACCOUNTDISABLE of `userAccountControl` and, if configured, a random password.
+A lock sets the bit ACCOUNTDISABLE of `userAccountControl` and, if configured, replaces the password
+by a random password.
 
 Rules
-- The directory has no compare-and-swap: it answered "success" to an attempt with an outdated value.
-  The value is therefore read just before the change, only this bit is set or cleared, and the
-  result is read back.
+- The directory has no reliable compare-and-swap: it reported success for a change that required an
+  outdated value. So the connector reads the value just before the change, sets or clears only this
+  bit, and reads the result back.
 - `reset_password` writes two random passwords, the second together with the bit. Domain controllers
   accept the previous password for an hour, and after two changes the holder's password is no longer
-  the previous one. Approvers are told that this cannot be undone.
+  the previous one. The plan warns approvers that this cannot be undone.
 - A rotation (a new password for the holder) writes two passwords for the same reason: a random
   password, then the new one.
 - Issued Kerberos tickets cannot be cleared, so there is no `revoke`.
 - The prior state, which an undo restores, is the value of the bit. If an account was disabled
   before, neither its bit nor its password is changed.
 - Built-in accounts (krbtgt, Administrator) are refused, and so are accounts over which the
-  connector's own account has no rights. A look-up before the lock reports both.
+  connector's own account has no rights. The look-up before a lock reports both obstacles.
 """
 
 import re
@@ -49,7 +50,7 @@ _NO_RIGHT = (
 
 
 class ActiveDirectory(LdapConnector):
-    """One domain."""
+    """Connector of one domain."""
 
     proof = Proof.READ_BACK
     id_attribute = "objectGUID"

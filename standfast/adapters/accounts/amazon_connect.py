@@ -6,8 +6,8 @@ profile by a profile without queues, and sets the agent's status. Calls go throu
 
 Rules
 - Connect has no "disabled", and a user must have a security profile. So an administrator creates a
-  profile that grants nothing, and the connector verifies it before use. A user that has only this
-  profile counts as disabled.
+  profile that grants nothing, and the connector verifies it before the first use. A user that has
+  only this profile is reported as disabled.
 - No operation ends a session: an open browser page loses its rights when it is reloaded, and a
   contact in progress continues. Approvers see this in the plan of a lock.
 - Connect's search index is updated with a delay. So only the id is taken from a search, and the
@@ -47,7 +47,7 @@ _NOT_AS_LOCKED = (
 
 
 class Pace:
-    """Limit of two requests a second for each operation; safe for threads."""
+    """Limit of two requests a second for each operation; thread-safe."""
 
     def __init__(
         self,
@@ -157,8 +157,7 @@ class AmazonConnect(PerAccountConnector):
         ours: dict[str, object] = {"security_profiles": [self._settings.no_access_security_profile]}
         if self._settings.no_contacts_routing_profile is not None:
             ours["routing_profile"] = self._settings.no_contacts_routing_profile
-        # If the agent was disabled before the lock, the undo grants nothing, and no check is
-        # needed.
+        # If the agent was disabled before the lock, the undo grants nothing: it needs no check.
         is_theirs = prior.get("enabled") and any(
             account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
         )

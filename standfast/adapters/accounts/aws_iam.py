@@ -1,23 +1,23 @@
 """Connector for AWS IAM users and roles: deny policies, keys, passwords.
 
-A lock uses inline policies, access keys and the console password. Calls go through
-`base.aws_client`.
+A lock adds inline policies, deactivates access keys and deletes the console password. Calls go
+through `base.aws_client`.
 
 Rules
 - The deny-all policy is set first: it applies to every key, session and certificate at once, so
   that nobody can use the account during the later steps. Then keys are made Inactive and the
   password is deleted.
-- Temporary credentials and console sessions outlive a key. A second policy denies every temporary
-  credential that was issued before the lock (`aws:TokenIssueTime`). This policy stays when an undo
-  unlocks the account, and does not affect newer credentials.
+- Temporary credentials and console sessions remain valid after a key is deactivated. A second
+  policy denies every temporary credential that was issued before the lock (`aws:TokenIssueTime`).
+  This policy stays when an undo unlocks the account, and does not affect newer credentials.
 - The time of a lock is in the statement id of its policy. So a later call can check whether the
   second policy was set after the lock.
-- IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
-  yet.
+- IAM needs some seconds to propagate a change: a value that is read back may not be in effect
+  everywhere yet.
 - Second factors are read from the credential report, which AWS renews at most every four hours.
   They are reported for users with a console password, and for root: an access key needs no second
   factor.
-- IAM has no "disabled": an account counts as disabled while it has the deny-all policy.
+- IAM has no "disabled": an account is reported as disabled while it has the deny-all policy.
 """
 
 import csv
@@ -52,7 +52,8 @@ _NO_SUCH = "NoSuchEntity"
 _ROOT = "<root_account>"  # root's name in the credential report; no user can have this name
 _FLAGS = {"true": True, "false": False}
 _POLL_SECONDS = 0.5
-# Further credentials, each with its list operation and the key of its items.
+# Credentials that a lock does not change and a person must review: the kind, the operation that
+# lists them, and the key of the items in its answer.
 _CREDENTIALS = (
     ("signing certificate", "list_signing_certificates", "Certificates"),
     ("SSH key for CodeCommit", "list_ssh_public_keys", "SSHPublicKeys"),
@@ -127,7 +128,7 @@ class AwsIam(PerAccountConnector):
         credentials = list(keys.values()).count("Active") + int(has_password)
         is_locked = locked_at is not None
         if locked_at and (cut_at is None or cut_at < locked_at):
-            credentials += 1  # an older session, which would be valid again after an undo
+            credentials += 1  # sessions from before the lock would be valid again after an undo
         prefix = "role/" if principal.kind == "role" else ""
         unique = str(inner[f"{principal.kind.capitalize()}Id"])
         return Account(
@@ -163,7 +164,7 @@ class AwsIam(PerAccountConnector):
         return self._cut_since(locked_at, principal, deadline)
 
     def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        # Keys and a password that exist now were created after the lock: they stay.
+        # Only sessions are ended: keys and a password that were created after the lock stay.
         principal = _principal(account)
         locked_at = self._locked_at(principal, deadline)
         return locked_at is not None and self._cut_since(locked_at, principal, deadline)
@@ -220,7 +221,7 @@ class AwsIam(PerAccountConnector):
     # Requests to IAM.
 
     def _credential_report(self, until: Deadline) -> str:
-        """Read the credential report; request a new one after four hours."""
+        """Read the credential report; AWS renews a report after four hours."""
         while True:
             made = self._aws.read("generate_credential_report", until) or {}
             if made.get("State") == "COMPLETE":
@@ -317,7 +318,7 @@ class AwsIam(PerAccountConnector):
             read = json.loads(unquote(document)) if isinstance(document, str) else document
             return [statement for statement in read["Statement"] if isinstance(statement, dict)]
         except (ValueError, KeyError, TypeError):
-            return ()  # somebody changed the policy: it does not lock the account
+            return ()  # somebody changed the policy, so it is not this connector's lock
 
     def _put(self, principal: _Principal, policy: str, document: str, deadline: Deadline) -> None:
         self._aws.change(
@@ -334,7 +335,7 @@ _DENY_ALL: Mapping[str, Json] = {"Effect": "Deny", "Action": "*", "Resource": "*
 
 def _policy(statement: Mapping[str, Json]) -> str:
     body = {"Version": "2012-10-17", "Statement": [{**_DENY_ALL, **statement}]}
-    return json.dumps(body, separators=(",", ":"))  # IAM counts characters, not white space
+    return json.dumps(body, separators=(",", ":"))
 
 
 def _compact(moment: datetime) -> str:

@@ -1,20 +1,20 @@
 """Connector for the users of an Amazon Cognito user pool.
 
-A lock disables the user and signs out everywhere. Calls go through `base.aws_client`.
+A lock disables the user and ends the user's sessions. Calls go through `base.aws_client`.
 
 Rules
 - A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
   an application that checks only the signature accepts it. Only Cognito's own end points check the
   sign-out. Approvers see this in the plan of a lock.
 - The global sign-out revokes every refresh token, so that none works when an undo has enabled the
-  user again. Its answer is the same if no refresh token existed, and Cognito has no operation that
-  counts refresh tokens.
+  user again. Cognito has no operation that counts refresh tokens, and answers the sign-out of a
+  user without refresh tokens in the same way. So a result always reports that sessions were ended.
 - A user's `sub` is permanent; a user name can be reassigned.
 - A pool requires a second factor of every user, of no user, or only of users that registered a
-  factor. Only in the last case is each user queried. Users of an external identity provider have a
+  factor. Each user is queried only in the last case. Users of an external identity provider have a
   factor with that provider, or none.
-- Cognito may answer a query by user name for the alias of another user: an answer is accepted only
-  if it contains the name, in the case that the pool distinguishes.
+- Cognito may answer a query by user name with another user, whose alias is this name. So an answer
+  is accepted only if it contains the name as the user name or an alias, in upper or lower case.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ _ALIASES = ("email", "phone_number", "preferred_username")
 
 
 class Cognito(PerAccountConnector):
-    """The users of one pool."""
+    """Connector of one user pool."""
 
     proof = Proof.READ_BACK  # the level is `refused` if the order names an access token
     irreversible = (
@@ -99,7 +99,7 @@ class Cognito(PerAccountConnector):
         return True
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        # A token that fits no header is refused everywhere, so it proves nothing.
+        # A token that no HTTP header can contain is always refused, so it proves nothing.
         tokens = [token for token in known_tokens(order) if fits_a_header(token)]
         for token in tokens:
             if self._aws.read("get_user", deadline, absent=_REFUSED, AccessToken=token):

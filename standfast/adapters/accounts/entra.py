@@ -4,17 +4,17 @@ The connector uses Microsoft Graph: the `accountEnabled` flag, and the revocatio
 sessions.
 
 Rules
-- Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
-  application does not support continuous access evaluation. Approvers see this in the plan of a
-  lock.
+- A disabled user cannot sign in or renew a token. An access token remains valid for about an hour
+  if the application does not support continuous access evaluation. Approvers see this in the plan
+  of a lock.
 - `revokeSignInSessions` invalidates the refresh tokens and browser sessions that exist at this
   time, so that they do not work when an undo has enabled the user again.
 - A user that is synchronised from on premises is enabled again by the next synchronisation. So the
   result asks a person to lock the user on premises too.
 - The answer must contain the requested name, because Graph also finds users by id.
-- Second factors are read from the registration report. It has enabled users only, may be hours old,
-  and needs Entra ID P1. A guest's factor is registered in the guest's home tenant, so the report
-  does not have it.
+- Second factors are read from Entra's registration report. The report lists only enabled users, may
+  be hours old, and needs Entra ID P1. A guest's factor is registered in the guest's home tenant, so
+  the report does not contain it.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _FIELDS = "id,userPrincipalName,accountEnabled,onPremisesSyncEnabled"
 
 
 class Entra(HttpConnector):
-    """One tenant."""
+    """Connector of one tenant."""
 
     proof = Proof.READ_BACK
     is_contract_tested = True

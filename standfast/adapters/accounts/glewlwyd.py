@@ -1,8 +1,8 @@
 """Connector for Glewlwyd, an OpenID Connect provider.
 
-The connector uses the `enabled` flag, the browser sessions, and the refresh tokens of Glewlwyd's
-OpenID Connect plugin. `base.oauth_token_revocation` revokes known access tokens, and tests that
-they are refused.
+A lock clears the `enabled` flag, and ends the browser sessions and the refresh tokens of Glewlwyd's
+OpenID Connect plugin. `base.oauth_token_revocation` revokes the access tokens that the order (the
+change of one account) names, and tests that they are refused.
 
 Rules
 - Glewlwyd replaces a user as a whole (PUT). So the record that was read is sent back with one field
@@ -42,13 +42,13 @@ from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, JsonObject, Order, Proof
 from standfast.time_limit import Deadline
 
-# The session of an administrator ends ten minutes after the sign-in by default.
+# The session of an administrator ends ten minutes after the sign-in by default: renew it earlier.
 _SIGNED_IN_SECONDS = 540.0
 PAGE_ROWS = 100
 
 
 class Glewlwyd(HttpConnector):
-    """One Glewlwyd server."""
+    """Connector of one Glewlwyd server."""
 
     def __init__(self, name: str, settings: GlewlwydConfig, context: BuildContext) -> None:
         super().__init__(

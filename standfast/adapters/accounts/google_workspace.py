@@ -1,16 +1,16 @@
 """Connector for Google Workspace: the users of one customer.
 
-The connector uses the Directory API of the Admin SDK: suspension, sign-out, and deletion of OAuth
-tokens and application-specific passwords.
+A lock suspends the user, signs the user out, and deletes the user's OAuth tokens and
+application-specific passwords. The connector uses the Directory API of the Admin SDK.
 
 Rules
-- `users.update` changes only the fields that it receives (patch semantics, in Google's
-  description).
-- OAuth tokens and application-specific passwords outlive a sign-out, so each is deleted, and the
-  lists are read again. Browser sessions cannot be counted.
+- A suspension sends only the field `suspended`: `users.update` leaves all other fields unchanged
+  (patch semantics, in Google's description).
+- OAuth tokens and application-specific passwords remain valid after a sign-out, so each is deleted,
+  and the lists are read again. Browser sessions cannot be counted.
 - The service account acts for an administrator (domain-wide delegation), and has only the
   administrator's rights.
-- The answer must contain the requested address, as the primary one or an alias.
+- The answer must contain the requested address, as the primary address or as an alias.
 - Second factors are Google's own; users that sign in with another provider (SAML) may have a factor
   there.
 - Google reports a rate limit with 403 too: only the reason in the body distinguishes it from
@@ -52,7 +52,7 @@ SCOPE = (
 
 
 class GoogleWorkspace(HttpConnector):
-    """The users of one customer."""
+    """Connector of one customer's users."""
 
     proof = Proof.READ_BACK
     is_contract_tested = True
@@ -164,7 +164,7 @@ class GoogleWorkspace(HttpConnector):
         try:
             is_there = self._change_at("POST", f"/users/{segment(account.id)}/signOut", deadline)
         except ProviderRefused:
-            # A suspension signs out, so there may be no session left.
+            # A suspension ends sessions, so Google may refuse because no session is left.
             now = self._read(account.id, deadline)
             if now is None or now.is_enabled is not False:
                 raise

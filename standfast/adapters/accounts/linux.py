@@ -4,16 +4,16 @@ A configured command, ssh as a restricted user or sudo on this host, starts
 `deploy/linux/standfast-accounts`. The host permits Standfast to run only this program as root.
 
 Rules
-- A lock is a locked password and an expired account: a locked password alone still admits SSH keys.
-  Then every process of the account is ended.
+- A lock locks the password and sets an expiry day in the past, because a locked password alone
+  still admits SSH keys. Then every process of the account is ended.
 - Root, system accounts, the account that the command signs in with, and accounts that are not local
   (LDAP, SSSD) are refused; the program on the host refuses them too.
 - The state before a lock is `{"uid", "born", "locked", "expires"}`. An undo finds the account by
   the uid, which a rename does not change, and restores `locked` and `expires` only. If several
   names have the same uid, the undo applies to the name that was locked.
-- A uid can be reassigned too. So an account counts as the same only if its home was also created at
-  the same time (`born`). If that time is not known, the name must be the same instead. Any other
-  account is not locked, tested or unlocked.
+- A uid can be reassigned too. So an account is the same only if its home folder was also created at
+  the same time (`born`). If that time is not known, the name must be the same instead. Another
+  account with the uid is not locked, tested or unlocked.
 - An undo never postpones an expiry day that another administrator set after the lock.
 - A name that could not be in a line of /etc/passwd matches no account.
 """
@@ -84,7 +84,7 @@ class Talk:
             bufsize=1,
             start_new_session=True,  # otherwise Control-C would interrupt a lock
         )
-        # Until the program is ready, only this timer can end it.
+        # Only this timer ends a program that does not greet in time.
         patience = threading.Timer(seconds, self.cut)
         patience.daemon = True
         patience.start()
@@ -105,7 +105,7 @@ class Talk:
         return self._read_line()
 
     def close(self) -> None:
-        """End the program, cleanly first."""
+        """Close the program's pipes; kill the program if it does not end."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:
@@ -145,7 +145,7 @@ class _Account:
     expires: str  # expiry day, in days since 1970; or _NEVER
     processes: int
     obstacle: str
-    born: str  # the time at which its home was created, or _NOT_KNOWN
+    born: str  # the time at which the home folder was created, or _NOT_KNOWN
     name: str
 
     def is_from(self, prior: JsonObject, name: str) -> bool:
@@ -161,7 +161,7 @@ class _Account:
         return self.expires == _NEVER or int(self.expires) > today
 
     def ends_sooner_by_others(self, expires: str) -> bool:
-        """Return whether, after the lock, others set a day before `expires`."""
+        """Return whether somebody else set an expiry day before `expires`."""
         if self.expires in (_NEVER, _LOCKED, expires):
             return False
         return expires == _NEVER or int(expires) > int(self.expires)

@@ -10,10 +10,11 @@ Rules
 - The state before a lock is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
   unlocked before, and does not change a pair that was created since.
 - Users with SUPER, and the connector's own user, are refused; the routines refuse them too.
-- Only the hash of a new password leaves this host; it is the same for each host of the name. If a
-  user signs in by a method other than `mysql_native_password`, the new password is refused.
-- There is no transaction over users: each pair is changed by itself, and read back.
-- Names are matched exactly. The server's own comparison ignores blanks at the end, so its
+- Only the hash of a new password leaves this machine. The same hash is set for all pairs of the
+  name. If a user signs in by a method other than `mysql_native_password`, the new password is
+  refused.
+- The server has no transaction over users: each pair is changed by itself, and read back.
+- Names are matched exactly. The server's own comparison ignores blanks at the end of a name, so its
   additional matches are left out.
 """
 
@@ -59,7 +60,7 @@ def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, Use
     holes = ", ".join(["%s"] * len(valid_names))
     rows = ask(
         connection,
-        "SELECT user, host, is_locked, is_super FROM standfast.accounts "  # noqa: S608 - holes only
+        "SELECT user, host, is_locked, is_super FROM standfast.accounts "  # noqa: S608 - only %s
         f"WHERE user IN ({holes}) ORDER BY user, host",
         valid_names,
     )
@@ -84,9 +85,9 @@ def set_lock(connection: Connection, name: str, host: str, is_locked: bool) -> N
 
 
 def set_password(connection: Connection, name: str, host: str, verifier: str) -> bool:
-    """Set a password by its hash; return whether the server then has it.
+    """Set a password by its hash; return False if the routine refuses it.
 
-    False means that the routine does not accept it.
+    The routine refuses it if the user signs in by another method.
     """
     rows = ask(connection, "CALL standfast.set_password(%s, %s, %s)", (name, host, verifier))
     return bool(rows) and int(rows[0][0]) == 1
@@ -98,13 +99,13 @@ def hashed(secret: str) -> str:
     A random password of this length cannot be guessed from the hash.
     """
     inner = hashlib.sha1(secret.encode()).digest()  # noqa: S324 - the server's scheme
-    return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - likewise
+    return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - the server's scheme
 
 
 def end_sessions_of(
     connection: Connection, bounded_call: BoundedCall, users: Sequence[User], *, is_final: bool
 ) -> None:
-    """End the sessions of users; arguments as `pooled_connector.end_sessions`."""
+    """End the sessions of users; with `is_final`, until none is left."""
     end_sessions(
         bounded_call,
         [user.name for user in users],

@@ -1,18 +1,19 @@
 """Connector for OpenLDAP with the password policy overlay (slapo-ppolicy).
 
-A lock is the attribute `pwdAccountLockedTime`.
+A lock writes the attribute `pwdAccountLockedTime`.
 
 Rules
-- A lock is the value 000001010000Z, which means locked until an administrator unlocks the account
-  (draft behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock, so the lock
-  must be proven again after a reset.
-- A lock ends no open connection. With `monitor`, open connections to the directory are counted, and
-  the proof of a lock fails while there is one. Sessions of applications are not visible, so the
-  proof level is `connections_gone`.
+- A lock writes the value 000001010000Z, which means locked until an administrator unlocks the
+  account (draft behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock, so
+  the lock must be proven again after a reset.
+- A lock ends no open connection. With the setting `monitor`, the account's open connections to the
+  directory are counted, and the proof of a lock fails while one is open. The directory does not
+  show sessions of applications, so the proof level is `connections_gone`.
 - An undo writes exactly the values from before the lock: a temporary lock after failed sign-ins is
   restored with its start time.
 - Only the hash of a new password leaves this host, so that the server never stores or logs the
-  password unencrypted. The same modify operation writes the lock again.
+  password unencrypted. The same modify operation writes the lock again, because a new password
+  clears it.
 - A proof also tests the server: for a wrong password it must report "account locked". A policy
   without pwdLockout ignores the lock silently, and this test detects it.
 """
@@ -37,7 +38,7 @@ _CONNECTIONS = "cn=Connections,cn=Monitor"
 
 
 class OpenldapConnector(LdapConnector):
-    """One directory."""
+    """Connector of one directory."""
 
     id_attribute = "entryUUID"
     attributes = (_LOCKED_TIME,)
@@ -49,7 +50,7 @@ class OpenldapConnector(LdapConnector):
         super().__init__(name, settings, context)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:
-        # A lock after failed sign-ins has its start time, and ends by itself.
+        # A lock after failed sign-ins has its start time as value, and ends by itself.
         return _FOR_GOOD not in entry.values(_LOCKED_TIME)
 
     def _prior(self, entry: LdapEntry) -> JsonObject:
@@ -66,13 +67,13 @@ class OpenldapConnector(LdapConnector):
         return [] if entry.values(_LOCKED_TIME) == values else [{_LOCKED_TIME: values}]
 
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
-        # A new password clears the lock (5.3.3 again), unless the same modify removes and adds it.
+        # A new password clears the lock (draft, 5.3.3), unless this modify removes and re-adds it.
         locked = entry.values(_LOCKED_TIME)
         lock = {_LOCKED_TIME: locked} if locked else {}
         return [{"userPassword": (_hash(secret),), **lock}]
 
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
-        # A temporary lock after failed sign-ins is kept.
+        # The rotation kept a lock after failed sign-ins, which refuses the new password too.
         return bool(entry.values(_LOCKED_TIME))
 
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:

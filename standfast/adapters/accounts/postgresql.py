@@ -1,8 +1,8 @@
 """Connector for the roles of a PostgreSQL server (14 and newer).
 
 Rules
-- A lock is one transaction for each batch. If one role of the batch fails, the roles are changed
-  one by one, each in a savepoint.
+- A lock changes each batch of roles in one transaction. If one role of the batch fails, the roles
+  are changed one by one, each in a savepoint.
 - Superusers, the server's own `pg_` roles and the connector's own role are refused. From PostgreSQL
   16 on, a role over which the connector's role has no ADMIN option is refused too: `observe`
   reports this before the approval.
@@ -108,7 +108,7 @@ def _read(connection: "Connection", where: str, wanted: Sequence[object]) -> lis
 def change_login(connection: "Connection", roles: Sequence[Role], word: str) -> None:
     """Change LOGIN of roles in one transaction; after a failure, one by one.
 
-    Read the roles again to see which were changed.
+    The caller reads the roles again to learn which were changed.
     """
     import psycopg
     from psycopg import sql
@@ -155,9 +155,10 @@ def set_password(connection: "Connection", name: str, secret: str) -> bool:
 def end_sessions(
     connection: "Connection", bounded_call: BoundedCall, roles: Sequence[Role]
 ) -> bool:
-    """End the sessions of roles and wait; return whether the work is over.
+    """End the sessions of roles and wait; return whether to stop.
 
-    It is over if there was no session, or if a session is left when the time is over.
+    The caller stops if no session was found, or if a session is left when the time is over.
+    Otherwise it calls again, because a new session may have been accepted meanwhile.
     """
     oids = [role.oid for role in roles]
     pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]
@@ -300,7 +301,7 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
     def _cut(self, connection: "Connection") -> None:
         """Close the socket.
 
-        Its thread wakes, and the server rolls back what was not committed.
+        The thread that waits for it continues, and the server rolls back an open transaction.
         """
         with socket.socket(fileno=os.dup(connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)

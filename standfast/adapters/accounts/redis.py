@@ -1,12 +1,12 @@
 """Connector for the ACL users of a Redis server (from 6; also Valkey).
 
 Rules
-- `ACL SETUSER` creates a missing user: only a user that was just read is changed.
+- `ACL SETUSER` creates a missing user. So the connector changes only users that it has just read.
 - A lock turns a user off, and an undo restores only this flag: passwords, keys and commands stay.
   The state before a lock is `{"on"}`.
 - Only the SHA-256 of a new password leaves this host; it replaces all passwords of the user.
-- After a change the server is asked to write its ACL file. A server without an ACL file loses the
-  lock when it restarts, and each result states this.
+- After a change the connector requests that the server writes its ACL file. A server without an ACL
+  file loses the lock when it restarts, and each result states this.
 - The user `default`, with which every connection without another user signs in, is refused. So is
   the connector's own user.
 """
@@ -206,7 +206,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
                 "the connector's user lacks a right. docs/accounts.md lists all of them."
             )
         if isinstance(error, RedisError):
-            # A server without free connections closes this one; its report of that may get lost.
+            # A server that is full closes this connection, and its error message may be lost.
             return Unavailable(
                 "no connection, the server is full, or it closed the connection "
                 f"({type(error).__name__}). Check its host, port, `tls`, certificate and "
@@ -222,9 +222,9 @@ def _passwords(connection: Connection, name: str) -> list[bytes]:
 
 
 def _flags(answer: Any) -> list[bytes] | None:
-    """Return the flags in the answer of `ACL GETUSER`; None without the user.
+    """Return the flags from `ACL GETUSER`; None if the user does not exist.
 
-    The answer has names and values in turn.
+    The answer alternates names and values.
     """
     if answer is None:
         return None

@@ -4,14 +4,14 @@ The simulator has accounts with an enabled flag, optional passwords and live ses
 calls, and scripted faults. It reaches nothing outside the process.
 
 Rules
-- The simulator passes the contract tests of all connectors, so an exercise rehearses the real
-  calls.
+- The simulator passes the contract tests of all connectors. So an exercise (a run of a playbook
+  against simulators) rehearses the real calls.
 - A lock disables an account and ends its sessions; an undo enables it and restores no session.
 - An account keeps its id when it is renamed. Simulators that are built from equal arguments have
-  equal ids, because an exercise that waited for people builds its simulators again.
+  equal ids, because an exercise that has waited for a person's answer builds its simulators again.
 - A fault affects one order (the change of one account) once, in the scripted sequence. `Fault`
   defines its exact consequences, so a test can distinguish a lost answer from a lost request.
-- The simulator is safe for many threads: it is called from as many as `limits` allows.
+- The simulator is safe for many threads: up to `limits.workers` threads call it at once.
 """
 
 import threading
@@ -51,15 +51,15 @@ class _Account:
     is_enabled: bool
     password: str | None
     sessions: set[str] = field(default_factory=set)
-    changes: int = 0  # made through the connector
+    changes: int = 0  # number of changes that the connector made
 
 
 class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
     `accounts` maps each name to whether it is enabled; `passwords` maps names to their passwords.
-    `factors` maps names to whether they have a second factor; without it, the simulator has no
-    second factors.
+    `factors` maps names to whether they have a second factor. Without `factors`, the simulator
+    raises `Unsupported` for second factors.
     """
 
     proof = Proof.REFUSED
@@ -160,7 +160,7 @@ class SimulatedConnector(Connector):
     def script(self, verb: str, fault: Fault, *, target: str | None = None, times: int = 1) -> None:
         """Script a fault for the next `times` orders of a verb.
 
-        It affects orders on `target`, or on any target.
+        The fault affects orders on `target`; without a `target`, orders on any account.
         """
         with self._guard:
             self._faults.extend([(verb, target, fault)] * times)
@@ -233,7 +233,7 @@ class SimulatedConnector(Connector):
         with self._guard:
             fault = Fault.BUSY if self._is_away else self._next_fault(verb, order.target)
         if fault is Fault.HANG:
-            # Outside the lock: one account that hangs must not block the others.
+            # Wait without the mutex: one account that hangs must not block the others.
             self._let_go.wait(self.limits.timeout_seconds)
         if fault is None or fault is Fault.LOST_ANSWER:
             with self._guard:

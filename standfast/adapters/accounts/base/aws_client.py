@@ -6,7 +6,7 @@ which operations are called, and what they mean for an account.
 Rules
 - The SDK retries nothing: the ledger (the database of this installation) counts the attempts, and
   `retry_rules` decides about retries.
-- The SDK's time-outs limit single socket reads at best, so `time_limit` bounds every call.
+- The SDK's time-outs limit only single socket reads, so `time_limit` bounds every call.
 - A change is `OutcomeUnknown` if it was sent and not answered, or if AWS answered with a server
   error. A change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not
   happen is `Unavailable`.
@@ -37,9 +37,9 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from standfast.time_limit import BoundedCall, Deadline, within
 
-AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
+AwsAnswer: TypeAlias = Mapping[str, Any]  # the parsed answer, with AWS's own field names
 
-# A concurrent change, or the last change has not propagated yet.
+# Codes that a retry may resolve: a concurrent change, or a change that has not propagated yet.
 _IN_THE_WAY = frozenset(
     {
         "ConcurrentModification",
@@ -76,7 +76,7 @@ class AwsClient:
     def pages(
         self, operation: str, key: str, deadline: Deadline, **parameters: str
     ) -> Iterator[AwsAnswer]:
-        """Yield the items of every page of a list that continues by `Marker`."""
+        """Yield the items of each page; `Marker` requests the next page."""
         while True:
             page = self.read(operation, deadline, **parameters) or {}
             yield from page.get(key, ())
@@ -210,7 +210,7 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         raise Unavailable(
             f"AWS failed (status {status})", retry_after_seconds=_retry_after(meta)
         ) from None
-    # A code is one word of AWS; any other text is not repeated.
+    # AWS's codes are single words. Any other text may contain names, so it is not repeated.
     word = code if code.isascii() and code.isalnum() else "unnamed"
     if changes:
         raise ProviderRefused(f"AWS does not accept the change ({word})") from None

@@ -11,7 +11,7 @@ from standfast.secrets import Reveal
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """Secrets by reference, the clock and new passwords for a connector."""
+    """Access of a connector to secrets, the clock and new passwords."""
 
     reveal: Reveal
     clock: Now

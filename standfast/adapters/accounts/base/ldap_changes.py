@@ -1,10 +1,10 @@
 """Changes of LDAP entries: written one after the other, then read back.
 
 Rules
-- Nothing is written unless a value differs. The directory's report of success is not trusted: the
-  entry is read back, and a success without effect is FAILED.
-- An order (the change of one account) is not begun if only the time remains that is needed to read
-  back the changes already written.
+- A value is written only if it differs. The directory's report of success is not trusted: the entry
+  is read back, and a change that is not in effect is FAILED.
+- If the remaining time is needed to read back the changes already written, no further order (the
+  change of one account) is begun.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import Order, Result
 from standfast.time_limit import BoundedCall
 
-# Modifies in order; each maps attributes to the values that replace the present ones.
+# Modify operations in order; each maps attributes to the values that replace the present values.
 Changes = Sequence[Mapping[str, Sequence[bytes]]]
 
 

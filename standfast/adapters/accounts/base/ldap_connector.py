@@ -90,7 +90,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     verbs = frozenset({"lock", "prove", "undo"})
     id_attribute: str  # permanent id of an entry
     attributes: tuple[str, ...]  # further attributes to read
-    cleared_by_password: tuple[str, ...] = ()  # a new password removes them unless added again
+    cleared_by_password: tuple[str, ...] = ()  # attributes that a new password removes
 
     rotates = True
 
@@ -136,7 +136,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     def _prove_locked(
         self, connection: LdapConnection, bounded_call: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
-        """Prove the lock of an entry that reads as locked."""
+        """Prove the lock of an entry that its attributes show as locked."""
 
     @abstractmethod
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
@@ -356,7 +356,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         )
 
     def _is_late(self, bounded_call: BoundedCall) -> bool:
-        """Return whether the remaining time is needed for changes already begun."""
+        """Return whether no time remains to begin a further change."""
         return bounded_call.deadline.left_seconds() < self.limits.timeout_seconds / 3
 
     def _parts_of(self, count: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ Rules
 - The entry of a name is the one that a search for this name alone would return. Entries are matched
   by their names without case. A name without a match is searched alone, because a matching rule of
   the directory may ignore more than case.
-- One ambiguous name does not affect the others: its result is an error.
+- An ambiguous name does not affect the look-up of the other names: only its own result is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,15 +1,16 @@
 """New passwords for exposed accounts: generation, sealing, `[rotation]`.
 
-`[rotation]` defines the recipients, who alone can decrypt the passwords, and the folder.
+The section `[rotation]` of the configuration defines the recipients, who alone can decrypt the
+passwords, and the folder of the encrypted files.
 
 Rules
-- A password is sealed (encrypted) and synchronised to disk before the directory receives it. Every
-  attempt generates another password in a file of its own, and no file is removed. So the valid
-  password is always in one of the files.
-- This program cannot open the passwords that it sealed. No result, log or exception contains a
-  password; they contain the path of its file.
-- The name of a file (`TOKEN-TRY.age`) contains the token of the order and the number of the
-  attempt, not the name of a person. The account is named in the encrypted content.
+- A password is sealed (encrypted) and synchronised to disk before the account directory receives
+  it. Every attempt generates another password in a file of its own, and no file is removed. So the
+  valid password is always in one of the files.
+- Standfast cannot decrypt the passwords that it sealed. Results, logs and exceptions contain the
+  path of the file, never the password.
+- The name of a file (`TOKEN-TRY.age`) contains the token of the order (the change of one account)
+  and the number of the attempt, not the name of a person. The encrypted content names the account.
 - The public keys (age or SSH) of the recipients are read when the first password is sealed: a
   mistyped key must not prevent a lock.
 """
@@ -38,7 +39,7 @@ class NewPassword:
 
 
 class NewPasswords:
-    """Store of new passwords; `seal` encrypts to their recipients."""
+    """Store of new passwords; `seal` encrypts them to the recipients."""
 
     def __init__(self, folder: Path, seal: Callable[[bytes], bytes], clock: Now) -> None:
         self._folder = folder

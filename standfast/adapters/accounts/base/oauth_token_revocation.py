@@ -11,8 +11,8 @@ Rules
 - A server accepts a revocation only from the client that the token was issued to (RFC 7009 2.1).
 - Only 401 means that a token is invalid. 403 may mean a valid token with too narrow a scope (RFC
   6750 3.1).
-- A probe counts only if its control token is accepted at the same time. Otherwise a broken probe
-  would look like a revoked token.
+- The result of a probe is valid only if the control token is accepted at the same time. Otherwise a
+  broken probe would look like a revoked token.
 - Every token is tried, whatever the result for the previous token.
 """
 
@@ -49,7 +49,8 @@ class TokenProbe:
 
     url: str
     control_token: str = field(repr=False)
-    listed: Callable[[], str] = field(default=str, repr=False)  # lines of account and token
+    # Returns the configured list of tokens: on each line an account and a token.
+    listed: Callable[[], str] = field(default=str, repr=False)
 
     def tokens_of(self, account: str) -> tuple[str, ...]:
         """Return the listed tokens of an account; none if the list cannot be read."""
@@ -114,7 +115,7 @@ def probe_tokens(
 ) -> ProbeResult:
     """Try the holder's tokens; `Unavailable` if the probe does not answer."""
     tokens = known_tokens(order) or probe.tokens_of(order.target)
-    # A token that fits no header is refused everywhere, so it proves nothing.
+    # A token that no HTTP header can contain is always refused, so it proves nothing.
     if not tokens or not all(fits_a_header(token) for token in tokens):
         return ProbeResult.UNCLEAR
     if not _probe_token(http, probe.url, probe.control_token, deadline).is_success:

@@ -5,17 +5,18 @@ account's call, and the results of errors. A subclass defines how an account is 
 read.
 
 Rules
-- Lock: find, lock, read back, then end sessions. The provider's report of success is not trusted: a
-  success without effect is FAILED.
-- An order may contain the state that was read before the first change. If its name now belongs to
-  another account, a lock, or the proof of a lock, is refused. An undo finds the account by the id.
+- A lock finds the account, disables it, reads it back, and then ends its sessions. The provider's
+  report of success is not trusted: a change that is not in effect is FAILED.
+- An order (the change of one account) may contain the state that was read before the first change.
+  If the account's name now belongs to another account, a lock, or the proof of a lock, is refused.
+  An undo finds the account by the id.
 - An account is locked by its own name only. Under an alias, other code would not recognise that the
   account is protected, locked by another incident, or the account of an approver.
 - An undo ends the old sessions that remain before it enables the account. Otherwise a session or
   refresh token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
   which changes nothing, an unknown outcome is FAILED too.
-- One account's call, with all its requests, shares the time limit of `limits`.
+- All requests that change one account share the time limit of `limits`.
 """
 
 from abc import abstractmethod
@@ -94,7 +95,7 @@ class PerAccountConnector(Connector):
 
     @abstractmethod
     def _disable(self, account: Account, deadline: Deadline) -> bool:
-        """Keep the holder out; return whether anything was changed."""
+        """Disable the account; return whether anything was changed."""
 
     @abstractmethod
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
@@ -194,7 +195,7 @@ class PerAccountConnector(Connector):
     # Internal functions.
 
     def _identified_account(self, order: Order, deadline: Deadline) -> Account:
-        """Find the account of an order's name; verify the id that the order has."""
+        """Find the account of an order by name; verify the id in its prior state."""
         account = _read_valid(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
@@ -233,7 +234,7 @@ class PerAccountConnector(Connector):
         try:
             changed = act()
         except (OutcomeUnknown, ProviderRefused) as error:
-            trouble = error  # the change may have happened nevertheless
+            trouble = error  # the change may still be in effect: read the account back
         if not changed:
             return False
         try:

@@ -1,16 +1,17 @@
 """Base class of connectors with persistent connections: batches, breaks.
 
-The class handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken
-call for each of its targets. A subclass sends the statements. A `BoundedCall` has the time limit of
-a call, and records the targets that the call has begun to change.
+The class divides orders (each is the change of one account, its target) into calls of at most
+`limits.batch` orders, runs calls in parallel, and determines the results of a call that breaks. A
+subclass sends the statements. A `BoundedCall` has the time limit of a call, and records the targets
+that the call has begun to change.
 
 Rules
 - A broken call that may have changed something is UNKNOWN for each of its targets. A broken call
   that changed nothing is FAILED for each target, with a retry if the error permits that.
 - A subclass calls `bounded_call.begin()` right before its first change, and never reports a target
   as changed before the change is in effect. A subclass that changes targets one after the other
-  calls `bounded_call.begin(token)` for each: after a break only the targets that were begun are in
-  doubt.
+  calls `bounded_call.begin(token)` for each: after a break only the targets that were begun are
+  UNKNOWN.
 - The time limit of a call covers all connections that it uses.
 """
 
@@ -52,7 +53,7 @@ class PooledConnector(Connector, Generic[_C]):
         *,
         connections: int | None = None,
     ) -> None:
-        """Set the pool; `connections` is by default the number of workers."""
+        """Create the pool; `connections` is by default the number of workers."""
         self.name = name
         self.limits = limits
         self._calls = ConnectionPool(dialect, most_idle=connections or limits.workers)
@@ -209,7 +210,7 @@ class PooledConnector(Connector, Generic[_C]):
         items: Sequence[_In],
         most: int | None = None,
     ) -> list[_Out]:
-        """Process items in parts, some at once; results keep their order."""
+        """Process items in parts, in parallel; results keep their order."""
         size, at_once = self._parts_of(len(items))
         size = min(size, most or size)
         parts = [items[start : start + size] for start in range(0, len(items), size)]
@@ -217,7 +218,7 @@ class PooledConnector(Connector, Generic[_C]):
         return [answer for answers in answered for answer in answers]
 
     def _parts_of(self, count: int) -> tuple[int, int]:
-        """Return the size of a part, and the number of parts at once."""
+        """Return the size of a part, and the number of parallel parts."""
         return self.limits.batch, self.limits.workers
 
 
@@ -243,9 +244,10 @@ def end_sessions(
     *,
     is_final: bool,
 ) -> None:
-    """End sessions; `live` lists names with sessions, `end` ends one name's.
+    """End sessions of users; `live` lists all users that have sessions.
 
-    If no new session can start (`is_final`), repeat until none is left or the time is over.
+    `end` ends the sessions of one user. If no new session can start (`is_final`), repeat until
+    none is left or the time is over.
     """
     while names and bounded_call.deadline.left_seconds() > LEAST_LEFT_SECONDS:
         left = sorted(set(live()).intersection(names))

@@ -5,8 +5,8 @@ provider's module defines what a factor is.
 
 Rules
 - Accounts beyond the limits are not queried, and the result states this.
-- An account that could not be read in time counts as not queried. If no account could be read, the
-  error is raised.
+- An account that could not be read in time is reported as not queried. If no account could be read,
+  the error is raised.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ def query_second_factors(
     *,
     name_of: Callable[[str], str] = lambda account: account,
 ) -> SecondFactors:
-    """Query `MOST_ASKED` accounts; `has_factor` returns None for unknown."""
+    """Query up to `MOST_ASKED` accounts; `has_factor` returns None if unknown."""
     listed = list(islice(accounts, MOST_ASKED + 1))
     asked = listed[:MOST_ASKED]
 
@@ -64,7 +64,7 @@ def query_second_factors(
 def count_second_factors(
     accounts: Sequence[tuple[str, bool | None, bool]], *, is_whole: bool
 ) -> SecondFactors:
-    """Count accounts, given as (name, has a factor, is privileged)."""
+    """Summarise accounts, given as (name, has a factor, is privileged)."""
     return SecondFactors(
         without=tuple(
             WithoutFactor(name=name, is_privileged=is_privileged)

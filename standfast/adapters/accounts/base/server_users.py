@@ -1,11 +1,11 @@
 """Base class of connectors for database users: lock, sessions, read back.
 
-Users are read, changed and read back in batches. A subclass sends the statements; this class
-decides which users are changed, and what the state that is read back means.
+Users are read, changed and read back in batches. A subclass sends the statements. This class
+decides which users are changed, and derives the results from the states that are read back.
 
 Rules
-- Sessions are ended after the lock is in effect, and again until none is left, because the server
-  may have accepted a session just before the lock.
+- Sessions are ended after the lock is in effect. This is repeated until no session is left, because
+  the server may have accepted a session just before the lock.
 - A lock is DONE only if the user is read back as disabled and without a session.
 - A user is not changed if `_obstacle` returns a reason, or if the prior state (which an undo
   restores) was read from another user.
@@ -172,7 +172,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
             before, user = users.get(order.target), after.get(order.target)
             if stopped[order.target] or before is None:
                 return refused(order, stopped[order.target] or ABSENT)
-            # An enabled user may have signed in again: the earlier sessions have ended.
+            # A session of an enabled user may be a new sign-in after the earlier sessions ended.
             if user is not None and user.live_sessions and not user.is_enabled:
                 return unknown(order, "a session of the account has not ended yet")
             return done(order, was_changed=before.live_sessions > 0)
@@ -238,5 +238,5 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
 
 
 def noted(result: Result, note: str) -> Result:
-    """Return a result with a note if something was changed."""
+    """Add a note to a result if something was changed."""
     return replace(result, reason=note) if note and result.facts.get("changed") else result

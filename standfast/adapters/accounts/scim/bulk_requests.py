@@ -6,8 +6,8 @@ each operation. `connector` decides what an answer means for its account.
 Rules
 - Whether the directory offers Bulk is read once and stored. If it does not offer Bulk, or refuses
   it (400, 404, 405, 413, 501), the accounts are changed one by one, without a further Bulk request.
-- An operation that the response does not contain may have happened. It counts as answered with a
-  server error (500), so that reading the account back decides its outcome.
+- An operation that the response does not contain may have happened. It is recorded as a server
+  error (500), so that the connector reads the account back to determine the outcome.
 """
 
 import contextlib
@@ -88,10 +88,10 @@ class ScimBulk:
 
 
 def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
-    """Return for each account the answer to its own operation."""
+    """Return the answer to the operation of each account."""
     statuses: Mapping[str, int] = {}
     if answer.is_success:
-        # An invalid answer counts as an answer without operations.
+        # Treat an invalid answer as an answer without operations.
         with contextlib.suppress(Unavailable):
             statuses = read_bulk(answer.body, part)
     missing = _NOT_IN_ANSWER if answer.is_success else answer.status

@@ -4,10 +4,10 @@
 
 Rules
 - An account is accepted only if the answer contains exactly the requested name or id.
-- Many accounts are searched with one filter of `or`; an account that is not found is searched
-  alone. A directory that refuses such a filter receives a request for each name. If a directory
-  ignores filters, the names in its answer are compared, page by page.
-- `/Bulk` is used only within the offer of ServiceProviderConfig (RFC 7644 3.7.4).
+- Many accounts are searched with one filter that joins their names with `or`; an account that is
+  not found is searched alone. A directory that refuses such a filter receives a request for each
+  name. If a directory ignores filters, the names in its answer are compared, page by page.
+- `/Bulk` is used only within the limits of ServiceProviderConfig (RFC 7644 3.7.4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,21 +1,22 @@
 """Connector for directories that speak SCIM 2.0 (RFC 7643, RFC 7644).
 
-The connector changes the `active` flag of accounts, as orders request; each order concerns one
-account. SCIM itself has no sessions: if end points are configured, `base.oauth_token_revocation`
-revokes tokens, and tests that they are refused.
+An order requests the change of one account; the connector changes the account's `active` flag. SCIM
+itself has no sessions: if end points for OAuth tokens are configured,
+`base.oauth_token_revocation` revokes tokens, and tests that they are refused.
 
 Rules
 - An account is found by a `userName eq` filter, and accepted only if the answer contains exactly
   that name. Some servers ignore filters and return every user; then the list is searched page by
   page.
 - The directory's report of success is not trusted: every change is read back by another request. A
-  success without effect is FAILED. If the answer is invalid, reading back decides the result; if
-  that fails too, the result is UNKNOWN.
+  change that was reported as successful and is not in effect is FAILED. If the answer is invalid,
+  the account is read back to determine the result; if that fails too, the result is UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The state before a lock is `{"id", "active"}`. An undo finds the account by the id, so that
   another account that now has the name is not enabled; a lock, and the proof of a lock, refuse such
   an account.
-- Names come from people and ids from the directory, so both are encoded in a filter or a path.
+- A name in a filter and an id in a path are encoded: people write names, and the directory chooses
+  ids, so neither may change the request.
 - All requests for one account share the time limit of `limits`. If `limits.batch` permits several
   accounts in one /Bulk request, all accounts of a call share one time limit.
 """
@@ -72,7 +73,7 @@ _Out = TypeVar("_Out")
 
 
 class ScimConnector(Connector):
-    """One SCIM directory."""
+    """Connector of one SCIM directory."""
 
     identity = ("id",)
 
@@ -302,7 +303,7 @@ class ScimConnector(Connector):
         return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
 
     def _found_together(self, names: Sequence[str]) -> _Known:
-        """Return the accounts that a common search finds; it may find none."""
+        """Return the accounts that one search for all names finds, if any."""
         if self._bulk is None or len(names) < 2:
             return {}
         try:

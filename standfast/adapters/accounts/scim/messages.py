@@ -4,7 +4,7 @@ Rules
 - A name comes from a person: in a filter it is a JSON string (RFC 7644 3.4.2.2), whatever it
   contains.
 - An id comes from the directory: in a path it is one segment, and cannot lead to a parent path.
-- An answer that is not SCIM raises `Unavailable`. An `active` that is not a boolean counts as
+- An answer that is not SCIM raises `Unavailable`. An `active` that is not a boolean is treated as
   missing.
 """
 
