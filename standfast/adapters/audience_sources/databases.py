@@ -4,8 +4,8 @@ An audience is the list of recipients of a notice. A suppression list names peop
 be contacted.
 
 Rules
-- A role that could write is refused, so that a wrong or changed query can damage nothing. The query
-  also runs in a read-only transaction.
+- A database role that may write is refused, so that a wrong or changed query can damage nothing.
+  The query also runs in a read-only transaction.
 - A query is one statement; both drivers are prevented from sending a second statement.
 - The server cancels a statement after `timeout_seconds`. Rows are fetched a page at a time.
 - The server's messages are not repeated: they may quote a customer.
@@ -31,7 +31,7 @@ _CONNECT_SECONDS = 10
 _CANCELLED = "57014"  # PostgreSQL: query_canceled
 _TIMED_OUT = 1969  # MariaDB: ER_STATEMENT_TIMEOUT
 _READING = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
-# Rights of the role itself, or of a role that a query could adopt with `set_config`.
+# Whether the role may write, or another role that a query could adopt with `set_config`.
 _WRITES = """
 SELECT EXISTS (
   SELECT FROM pg_catalog.pg_roles AS r
@@ -63,8 +63,8 @@ class DatabaseOptions:
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
     """Run one SELECT; further columns become values for the notice's text.
 
-    Raises ConfigurationError if the role may write, or if the query fails or runs too long;
-    Unavailable if the server does not answer.
+    Raises ConfigurationError if the role may write, or if the query fails or runs too long.
+    Raises Unavailable if the server does not answer.
     """
     with _postgresql(options, query) as (names, rows):
         check_columns(names)
@@ -72,7 +72,10 @@ def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_
 
 
 def postgresql_suppressed(options: DatabaseOptions, query: str) -> dict[str, str]:
-    """Run the query for the suppression list; errors as `postgresql_audience`."""
+    """Return the suppression list of a query: reasons by address or key.
+
+    Raises the errors of `postgresql_audience`.
+    """
     with _postgresql(options, query) as (_, rows):
         return suppressed_rows(rows)
 
@@ -85,7 +88,10 @@ def mariadb_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RUL
 
 
 def mariadb_suppressed(options: DatabaseOptions, query: str) -> dict[str, str]:
-    """Run the query for the suppression list; errors as `postgresql_audience`."""
+    """Return the suppression list of a query: reasons by address or key.
+
+    Raises the errors of `postgresql_audience`.
+    """
     with _mariadb(options, query) as (_, rows):
         return suppressed_rows(rows)
 
@@ -122,7 +128,7 @@ def _postgresql(
         may_write = connection.execute(_WRITES).fetchone()
         if may_write is None or may_write[0]:
             _may_write(options, "GRANT SELECT ON … TO it, and nothing else")
-        # The driver permits a server-side cursor only for a query.
+        # A named cursor is on the server; the driver opens it only for a query.
         with connection.cursor(name="audience") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(query.encode())
@@ -185,13 +191,13 @@ def _mariadb(
 
 
 def _only_reads(grant: str) -> bool:
-    """Return whether a line of SHOW GRANTS grants nothing but reading.
+    """Return whether a line of SHOW GRANTS permits only reading.
 
-    A role's own grants are on separate lines.
+    The own grants of a role are on separate lines.
     """
     given = re.match(r"GRANT (.+?) ON ", grant)
     if given is None or grant.endswith("WITH GRANT OPTION"):
-        return False  # a granted role: its rights are hidden until it is active
+        return False  # the line grants a role, whose rights are hidden until it is active
     rights = re.sub(r"\([^)]*\)", "", given[1])  # remove the column list of a privilege
     return all(right.strip() in _READING for right in rights.split(","))
 

@@ -4,10 +4,10 @@ An audience is the list of recipients of a notice. A suppression list names peop
 be contacted.
 
 Rules
-- A row that cannot be read is rejected alone. If the rows of a file cannot be separated (a quote
-  that is never closed), the file is refused as a whole, because the rest of a customer's text could
-  be read as a row.
-- A suppression list is read completely or not at all, because the person of an unreadable entry
+- A row that cannot be read is rejected, and the other rows are read. If the rows of a file cannot
+  be separated (a quote is never closed), the file is refused as a whole, because the rest of a
+  customer's text could be read as a row.
+- A suppression list is read completely or not at all. Otherwise a person whose entry cannot be read
   would be contacted.
 - Files are opened for reading. The query runs under an authorizer that permits reading only, and is
   cancelled after a time limit.
@@ -31,7 +31,8 @@ from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
-# `address` is left out: in files of other programs, it is mostly a postal address.
+# Headers that are read as our fields. `address` is left out: in files of other programs, it is
+# mostly a postal address.
 _OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
 _READS = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -109,7 +110,7 @@ def sqlite_audience(
 
 
 def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) -> dict[str, str]:
-    """Run the query for the suppression list; errors as `sqlite_audience`."""
+    """Return the suppression list of a query; raises as `sqlite_audience`."""
     with _run_query(path, query, timeout_seconds, time.monotonic) as (cursor, _):
         return suppressed_rows(cursor)
 
@@ -117,7 +118,7 @@ def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) 
 def suppressed_rows(
     rows: Iterable[tuple[object, ...]], where: str = "of the query"
 ) -> dict[str, str]:
-    """Return the entries of a list: an address or key, then the reason.
+    """Return a suppression list from rows: reasons by address or key.
 
     Raises ConfigurationError if an entry is not text, because it could match anybody.
     """
@@ -196,8 +197,8 @@ def _run_query(
 ) -> Iterator[tuple[Iterator[tuple[object, ...]], list[str]]]:
     """Run a read-only query; yield its rows and the names of its columns.
 
-    Only the time of the database counts towards the limit, because the processing of a long
-    audience may take longer.
+    The time limit applies only to the work of the database, because the caller's processing of a
+    long audience may last longer.
     """
     watch = _Watch(timeout_seconds, monotonic)
     try:
@@ -209,7 +210,7 @@ def _run_query(
         connection.set_authorizer(_only_reads)
         connection.set_progress_handler(watch.is_over, 10_000)
         cursor = watch.counted(lambda: connection.execute(query))
-        if cursor.description is None:  # the empty result would look like an empty list
+        if cursor.description is None:  # a comment would look like an empty audience
             raise ConfigurationError(
                 f"audience {path}: the query is only a comment. Write one SELECT."
             )

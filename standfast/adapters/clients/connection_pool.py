@@ -2,16 +2,17 @@
 
     pool.run(lambda connection, call: connection.execute(…), seconds=10)
 
-The pool owns idle connections and the time limit. It reports exactly whether a call has changed
-anything.
+The pool stores idle connections, applies the time limit of a call, and reports whether the call may
+have changed anything.
 
 Rules
-- `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
-  have arrived. The caller records `NotSent` as a failure, and `NoAnswer` as an unknown outcome.
+- `NotSent` means that the call changed nothing and will change nothing; `NoAnswer` means that a
+  change may have arrived. The caller records `NotSent` as a failure, and `NoAnswer` as an unknown
+  outcome.
 - The time limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A
-  driver limits single socket reads at best, so every call runs in another thread that can be
-  abandoned. The connection of an abandoned call is cut. If the call has changed nothing yet, it is
-  prevented from changing anything later.
+  driver limits only single socket reads, so every call runs in another thread that can be
+  abandoned. The connection of an abandoned call is closed. If the call has changed nothing yet, it
+  is prevented from changing anything later.
 - An idle connection may be dead. A call that found its connection dead, and had changed nothing, is
   repeated once on a new connection.
 - Errors contain the text of `explain` or the name of an error class, never a driver's text.
@@ -37,7 +38,7 @@ _Value = TypeVar("_Value")
 class Dialect(Generic[_Connection]):
     """Functions of one driver: open and close connections, explain errors."""
 
-    connect: Callable[[float], _Connection]  # the argument is the time limit in seconds
+    connect: Callable[[float], _Connection]  # its argument is the time limit in seconds
     disconnect: Callable[[_Connection], None]  # closes cleanly, from the thread of the last use
     cut: Callable[[_Connection], None]  # closes from another thread, while it is in use
     explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
@@ -88,10 +89,10 @@ class ConnectionPool(Generic[_Connection]):
 
 
 class _Threads:
-    """Reusable threads: a new thread costs about a quarter of a call.
+    """Reusable threads: a new thread costs about a quarter of a call's time.
 
-    They are daemon threads, unlike those of an executor: a thread that hangs in a driver does not
-    prevent the exit.
+    They are daemon threads, unlike the threads of `concurrent.futures`: a thread that hangs in a
+    driver does not prevent the exit of the process.
     """
 
     def __init__(self, most_idle: int) -> None:

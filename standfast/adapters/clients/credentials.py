@@ -6,7 +6,7 @@ issues.
 Rules
 - A credential is renewed shortly before it expires, and after the provider refused it. If another
   thread has renewed it meanwhile, the renewal is not repeated.
-- Credentials are never written anywhere, and no text of an object contains them.
+- Credentials are only in memory, and the `repr` of an object does not contain them.
 """
 
 import threading

@@ -26,9 +26,9 @@ def entra_credential(
 
 
 def next_page_mark(page: Mapping[str, object]) -> dict[str, str]:
-    """Return the query that marks the next page; empty after the last.
+    """Return the query parameters of the next page; empty after the last.
 
-    Only the mark is used, never the host of the next page's address.
+    Graph sends the address of the next page. Only parameters of its query are used, never its host.
     """
     parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
     return {key: values[0] for key, values in parts.items() if key in _MARKS}

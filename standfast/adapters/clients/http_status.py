@@ -1,8 +1,8 @@
-"""Meaning of the HTTP status of a provider's answer, as text.
+"""Errors for the HTTP statuses of a provider's answers.
 
 Rules
 - An error without `retry_after_seconds` is final: a retry will not help.
-- The body of the answer is not quoted.
+- The body of the answer is not quoted, because it may contain the name of an account.
 """
 
 from standfast.errors import Unavailable

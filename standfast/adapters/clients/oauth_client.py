@@ -5,7 +5,7 @@ JWT for a service account (RFC 7523 2.1).
 
 Rules
 - A JWT is signed for one token request, with a short lifetime and its own id.
-- The text of a token end point is not repeated: it may quote values that the client sent.
+- The error text of a token end point is not repeated: it may quote values that the client sent.
 - An invalid key is a configuration error, reported before anything is sent.
 """
 

@@ -50,7 +50,7 @@ class EvidenceSource(ABC):
     def describe(self) -> str:
         """Return one line for approvers; `Unavailable` if the source fails.
 
-        Only reads.
+        Changes nothing.
         """
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 Rules
 - Contacts are selected by the time of their beginning, from the oldest to the newest.
-- One search in Connect covers at most eight weeks of contacts.
+- One search in Connect covers at most eight weeks of contacts, so the configuration permits no
+  longer time window.
 """
 
 from collections.abc import Mapping, Sequence

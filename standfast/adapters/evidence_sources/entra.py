@@ -57,5 +57,5 @@ class EntraEvidence(PagedHttpSource):
 
 
 def _quote(account: str) -> str:
-    """Return a literal of OData; Graph compares names in lower case."""
+    """Return a name as an OData literal; Graph compares names in lower case."""
     return "'" + account.casefold().replace("'", "''") + "'"

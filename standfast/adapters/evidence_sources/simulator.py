@@ -1,9 +1,9 @@
 """Simulator of an evidence source; it reads and writes nothing.
 
 Rules
-- The simulator finds earlier orders by their token, as a source does, so that a playbook runs the
-  same way.
-- No exercise leaves a folder that looks like evidence.
+- The simulator finds earlier orders (requests to collect) by their token, as a real source does, so
+  that a playbook runs in the same way.
+- An exercise creates no folder that somebody could mistake for evidence.
 """
 
 import threading
@@ -30,9 +30,9 @@ class SimulatedEvidenceSource(EvidenceSource):
             return (custody.incident, order.token) in self._collected
 
     def collect(self, order: Order, custody: Custody) -> Result:
-        """Return a simulated result; its digest depends on the order only.
+        """Return a simulated result.
 
-        The digest is therefore the same in every attempt.
+        The digest depends only on the order, so that it is the same in every attempt.
         """
         result = Result(
             target=order.target,

@@ -7,8 +7,8 @@ and converts effects to calls. It decides nothing and stores nothing.
 
 Rules
 - An adapter is built when it is first needed: a missing mail password must not prevent a lock. It
-  is built once: two instances would open twice the connections, and together exceed a provider's
-  limit.
+  is built once: two instances would open twice the connections, and could exceed the provider's
+  limit together.
 - The adapters of a plan refuse every change. An exercise has no resolver of secrets and builds
   simulators only, so that no playbook can reach a live system.
 - A notice is sent only as it was approved: its digest is compared again before it is sent.
@@ -42,7 +42,7 @@ from standfast.playbook.planned_effects import FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 from standfast.suggestions import known_names_hint
 
-# Sections of the configuration with procedures.
+# Sections of the configuration with procedures (commands and requests that playbooks may call).
 SECTIONS = ("commands", "requests")
 Adapter = TypeVar("Adapter")
 NoticeOf = Callable[[str, str, int], FrozenNotice]
@@ -64,8 +64,8 @@ class Adapters(ABC):
     ) -> None:
         """Set the configuration of the incident and the current configuration.
 
-        `config` is the configuration of the incident, `configured` the current one. `affected`
-        returns the affected people of the incident.
+        `config` is the configuration that was stored when the incident was opened, and `configured`
+        the current configuration. `affected` returns the people whose data the incident exposed.
         """
         self.config = config
         self._configured = configured or config
@@ -76,7 +76,7 @@ class Adapters(ABC):
         self._building: dict[tuple[str, str], threading.Lock] = {}
         self._prepared: dict[tuple[str, str, int], Prepared] = {}
 
-    # adapters
+    # Adapters.
 
     def connector(self, name: str) -> Connector:
         """Return the connector of a directory; ConfigurationError if unknown."""
@@ -120,7 +120,7 @@ class Adapters(ABC):
         if self.config.notices.sender:
             return self.config.notices.sender
         names = [name for name in self.config.senders if not self.prints(name)]
-        # A pager of one person is not a second channel to everybody.
+        # Prefer senders that can reach everybody to pagers, which reach one person on call.
         names = [name for name in names if not self._is_personal(name)] or names
         if len(names) == 1:
             return names[0]
@@ -148,7 +148,7 @@ class Adapters(ABC):
         """Return the digests of the settings of one adapter, by adapter name."""
         return adapter_settings_digests(self.config, verb, connector)
 
-    # calls
+    # Calls.
 
     def limits(self, queue: EffectQueue) -> Limits:
         """Return the call limits of the adapter of a queue."""
@@ -157,7 +157,7 @@ class Adapters(ABC):
     def observe(self, queue: EffectQueue, rows: Sequence[EffectRow]) -> list[Observed]:
         """Look up each effect's target; return whether the effect happened.
 
-        Nothing is changed.
+        Changes nothing.
         """
         adapter = self._queue_adapter(queue)
         if isinstance(adapter, Connector):
@@ -221,7 +221,7 @@ class Adapters(ABC):
             if isinstance(adapter, Connector | Sender | Procedure):
                 adapter.close()
 
-    # inside
+    # Internal functions.
 
     def _queue_adapter(self, queue: EffectQueue) -> Connector | EvidenceSource | Sender | Procedure:
         match ACTIONS[queue.verb].carrier:
@@ -357,10 +357,10 @@ def _account_observed(
 def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
     """Return whether a procedure's effect happened.
 
-    The undo of a procedure happened if its change is not in effect now.
+    The undo of a procedure happened if the change of the procedure is not in effect now.
     """
     if row.state is EffectState.PLANNED and not seen.is_readable:
-        # If the target cannot be observed, the call is made without the state for an undo.
+        # If the target cannot be observed, the procedure runs without a prior state for an undo.
         return Observed(target=row.target, state=seen.state)
     happened = seen.happened
     if happened is not None and _is_undo(verb):

@@ -1,4 +1,4 @@
-"""Audiences by their settings: the suppression list is read first.
+"""Readers of configured audiences; the suppression list is read first.
 
 An audience is the list of recipients of a notice. A suppression list names people that must never
 be contacted.
@@ -45,14 +45,15 @@ from standfast.notices.audience import Audience
 from standfast.notices.audience_rows import Rules, Suppression
 from standfast.secrets import Reveal
 
-# Context manager with a file of a backup set as it was before the incident.
+# Function of a backup set and a path; the context manager has the file as it was before the
+# incident.
 Restored = Callable[[str, str], AbstractContextManager[Path]]
 
 
 def read_audience(
     config: Config, name: str, reveal: Reveal, restored: Restored, today: date
 ) -> Audience:
-    """Read one audience; raises the errors of the module of its kind."""
+    """Read one audience; raise the errors of the module that reads its kind."""
     settings = config.audiences[name]
     suppressed: dict[str, str] = {}
     if settings.suppress is not None:

@@ -2,13 +2,13 @@
 
 Rules
 - No secret is resolved and no adapter of a provider is built, so that no secret can leak.
-- Every account that the incident names exists, and is locked if the exercise has locked it so far.
-  So an exercise that waited for people continues from the same state in another process. An account
-  without a directory belongs to the first configured directory.
+- The simulated directory has every account that the incident names. An account is locked if the
+  exercise has locked it so far. So an exercise that waited for people continues from the same state
+  in another process. An account without a directory belongs to the first configured directory.
 - Audiences are invented people: an exercise reads no customer data.
-- An empty section of the configuration gets a stand-in, so that a playbook can be rehearsed before
-  everything is configured. Configured adapters are rehearsed as they are. The use-cases report
-  which stand-ins were used.
+- For an empty section of the configuration, a stand-in (an invented adapter) is used, so that a
+  playbook can be rehearsed before everything is configured. Simulators of configured adapters have
+  the configured names. The use-cases report which stand-ins were used.
 - The addresses in the settings of a stand-in cannot exist (RFC 6761, `.invalid`), and no simulator
   reads them.
 """
@@ -63,7 +63,7 @@ def with_exercise_defaults(config: Config) -> Config:
 
 _POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}
 _PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
-# Simulators run in this process: after its end nothing more can happen.
+# Simulators run in this process: after the process ends, nothing more can happen.
 _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 

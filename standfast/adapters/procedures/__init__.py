@@ -4,8 +4,8 @@
     (result,) = procedure.run([Order(token=…, verb="run.command", target="host-7", details={…})])
 
 A procedure is a command or an HTTP request of the configuration. It has typed parameters. It may
-have a check whether its change is in effect, and an undo, which reverses the change. `simulator`
-passes the same contract tests.
+have a check, which reports whether its change is in effect, and an undo, which reverses the change.
+`simulator` passes the same contract tests.
 
 Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
@@ -53,8 +53,8 @@ class Procedure(ABC):
     def prepare(self, target: str, details: JsonObject) -> JsonObject:
         """Return the order's details with the current state of its target.
 
-        The approval covers the result. Changes nothing. Raises a declared error if the order is
-        impossible.
+        The approval covers these details. This method changes nothing. It raises an error of
+        `standfast.errors` if the order is impossible.
         """
         return details
 

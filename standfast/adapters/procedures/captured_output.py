@@ -1,4 +1,4 @@
-"""Output of a command or an HTTP answer: the part kept in the receipt.
+"""Output of a command or HTTP request: the part that its result stores.
 
 Rules
 - At most the first 16 KiB of an output are kept; the remaining bytes are counted.
@@ -9,7 +9,7 @@ Rules
 from collections.abc import Iterable
 
 MOST_CHARACTERS = 16 * 1024
-READ_BYTES = 20 * 1024  # more than is kept, so that no secret is cut before it is masked
+READ_BYTES = 20 * 1024  # more than is kept: a secret at the limit must be masked as a whole
 
 
 def kept_text(data: bytes, secrets: Iterable[str], left_out: int = 0) -> str:

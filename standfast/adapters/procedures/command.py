@@ -135,7 +135,7 @@ class Command(Procedure):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
-        # A child that is still running may keep the pipe open; do not wait for it.
+        # A child process of the command may still keep the pipe open; do not wait for it.
         return status, self._kept_output(reader)
 
     def _kept_output(self, reader: "_Reader") -> str:

@@ -168,7 +168,7 @@ def _address(template: str, values: Mapping[str, str]) -> str:
 def _quote(value: str) -> str:
     """Encode a value as one part of a path or query.
 
-    Dots alone are encoded too: they would lead to a parent path.
+    A value of dots only is encoded too, because it would lead to a parent path.
     """
     return quote(value, safe="") if value.strip(".") else value.replace(".", "%2E")
 

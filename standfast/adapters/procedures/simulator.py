@@ -29,7 +29,7 @@ class SimulatedProcedure(Procedure):
         limits: Limits | None = None,
     ) -> None:
         self.name = name
-        # The change is in this process: after its death nothing more can happen.
+        # The simulated target is in this process: after its end nothing more can happen.
         self.limits = limits or Limits(batch=100, workers=4, is_local=True)
         self._parameters = parameters
         self._in_effect: set[str] = set()

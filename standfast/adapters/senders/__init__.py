@@ -1,5 +1,7 @@
 """Senders: one class for each channel of notices, and their contract.
 
+A notice is a message to the people that an incident concerns.
+
     sender = build_adapter(Sender, "mail", config.senders["mail"], context)
     (result,) = sender.send([Message(token=…, address="ana@example.com", subject="Notice", …)])
 
@@ -7,12 +9,13 @@ Promises
 - `send` returns one result for each message, in order. DONE means that the provider accepted it.
 - The message's token becomes its Message-ID (or the provider's custom id). It is the same in every
   attempt, so that a reader's duplicate filter and a later event find the same message.
-- A result REFUSED states with `may_go_elsewhere` whether another channel may send the message: yes
+- In a result REFUSED, `may_go_elsewhere` states whether another channel may send the message: yes
   if this channel cannot send it, no if the mailbox does not exist.
 - A message that the provider refuses for its recipient is REFUSED (the address does not exist) or
   FAILED with `retry_after_seconds` (greylisting, 4xx, 429). A message that may have been accepted
   is UNKNOWN. A sender never repeats a message itself.
-- One bad recipient never stops the others. No value of one recipient reaches another's message.
+- An error for one recipient never stops the messages to others. No value of one recipient reaches
+  another's message.
 - A message may have the text pieces that it shares with other messages (`parts`), and the values
   for the places (slots) between them. A channel that accepts one text for many recipients may send
   pieces and values instead of the text, if they produce exactly this message.

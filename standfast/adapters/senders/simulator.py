@@ -1,8 +1,8 @@
 """Simulator of a channel, for exercises and tests; it stores the messages.
 
 Rules
-- The result is DONE unless `answer` returns another. `find` looks up the accepted messages, as with
-  an HTTP provider.
+- The result is DONE unless `answer` returns another result. `find` looks up the accepted messages,
+  as with an HTTP provider.
 - A message with the result REFUSED or FAILED is not stored. A message with the result UNKNOWN is
   stored if `Answer` requests it, as after a broken connection.
 """

@@ -153,7 +153,7 @@ class LdapConnection:
     def _ask(
         self, kind: str, ask: Callable[..., object], *args: object, **options: object
     ) -> Mapping[str, Any]:
-        """Send a request and return its result; reject another kind of answer."""
+        """Send a request and return its result; raise for another kind of answer."""
         from ldap3.core.exceptions import LDAPException, LDAPSocketReceiveError
 
         try:

@@ -1,7 +1,7 @@
 """Errors of a connection to a directory, with host, port and cause.
 
-ldap3 hides the cause of a failed TLS handshake; `verified_tls` preserves it. A server's text is
-never repeated. The reason that Python's TLS reports for a certificate is included.
+ldap3 hides the cause of a failed TLS handshake; `verified_tls` preserves it. An error includes the
+reason for which Python's TLS refused a certificate. It never includes text of the server.
 """
 
 import socket
@@ -41,7 +41,7 @@ def verified_tls(ldap3: Any, host: str, ca_file: Path | None) -> Any:
 
 
 def failure_of(tls: Any) -> Exception | None:
-    """Return the failure in `verified_tls`, as the cause of ldap3's error."""
+    """Return the handshake failure that `verified_tls` stored, if any."""
     return None if tls is None else tls.failure
 
 
@@ -81,9 +81,9 @@ def _cause(error: Exception) -> tuple[str, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the causes of an error, first cause first.
+    """Yield an error and its causes, the first cause first.
 
-    ldap3 hides the causes in copies.
+    ldap3 raises its own errors, so the original error is one of their causes.
     """
     before = error.__cause__ or error.__context__
     if before is not None:

@@ -3,11 +3,11 @@
 Rules
 - Nothing is parsed before the signature over time and bytes is verified. A message older than 26
   hours is refused: SendGrid repeats messages for a day, and clocks may differ.
-- An event id that occurs twice in a message counts once. Ids of earlier messages need not be
-  stored: the ledger (the database of the installation) merges events, so that a repeated event
-  changes nothing (`ledger.messages.delivery_reports`).
-- An event that cannot be parsed, or that is not about a mail of this program, is counted; the other
-  events apply.
+- Events with the same id in a message are one event. Ids of earlier messages need not be stored:
+  the ledger (the database of the installation) merges events, so that a repeated event changes
+  nothing (`ledger.messages.delivery_reports`).
+- An event that cannot be parsed, or that is not about a mail of Standfast, is counted; the other
+  events are processed.
 - A spam report means that the mail was delivered, because a reader sends it. Opens, clicks and
   subscriptions are ignored.
 """
@@ -129,7 +129,7 @@ def read_events(body: bytes) -> Events:
 def _is_about_an_effect(event: Mapping[str, object]) -> bool:
     """Return whether an event is about a mail that the ledger has planned.
 
-    Alarms are mails too, but the ledger does not plan them.
+    The mails of alarms have no token of the ledger, which does not plan them.
     """
     token, kind = event.get(TOKEN_ARGUMENT), event.get("event")
     is_ours = isinstance(token, str) and _TOKEN.fullmatch(token) is not None

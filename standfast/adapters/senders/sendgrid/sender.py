@@ -11,8 +11,8 @@ Rules
   refused and the others are sent again. If a 400 names no recipient, or after a 413, the request is
   halved until the cause is found.
 - 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
-  After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
-  is sent a second time.
+  After any other 5xx, and if a request that was sent is not answered, the result is UNKNOWN:
+  nothing is sent a second time.
 - The message's token is the only custom argument of a mail; SendGrid includes it in every event.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
@@ -222,7 +222,7 @@ class _Call:
                 self._end(batch, EffectState.FAILED, *self._stopped)
             case status if 200 <= status < 300 or status >= 500:
                 self._end(batch, EffectState.UNKNOWN, reason)
-            case _:  # the cause is in the shared part of the request
+            case _:  # such as 401: the error applies to all messages
                 self._stopped = reason, None
                 self._end(batch, EffectState.FAILED, reason)
 

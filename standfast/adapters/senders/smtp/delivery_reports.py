@@ -1,16 +1,16 @@
 """Delivery reports (RFC 3464) in mail files: token, recipient, state.
 
-Reports are interpreted by RFC 3464, and by RFC 6533 if an address is not ASCII. The owner of the
-mailbox fetches the reports.
+Reports are interpreted by RFC 3464, and by RFC 6533 if an address is not ASCII. Somebody with
+access to the mailbox fetches the reports as files.
 
 Rules
 - A report belongs to the message with the token that is the report's envelope id (RFC 3461). The
   sender sets this id. If it is missing, the Message-ID in the returned headers has the token.
 - A report is a mail, and anybody can write one. Only the recipient of a message knows its token, so
   a forger can misstate only the delivery to the forger's own address. A person supplies the files.
-- If a report names several recipients, the worst result counts: the mail had one recipient, and
+- If a report names several recipients, the worst result is used: the mail had one recipient, and
   that mailbox forwarded it.
-- A file that is not a report, or is too large, is counted, and the others are still read.
+- A file that is not a report, or is too large, is counted, and the other files are still read.
 """
 
 import mailbox

@@ -12,10 +12,11 @@ Rules
 - If the connection breaks before the relay asked for the message, the message was not accepted and
   is FAILED. If the connection breaks later, before the relay's answer, only this message is
   UNKNOWN.
-- 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
-  call (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
+- After 5xx to RCPT or after DATA, this message is REFUSED. After 4xx, and after an error that stops
+  the whole call (no connection, sign-in, MAIL FROM), the result is FAILED, with a time for a retry
+  if that may help.
 - An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
-- The call ends at its deadline; messages that it had not begun by then were not sent.
+- The call ends at its deadline. A message that it has not begun by then is FAILED.
 """
 
 import smtplib
@@ -201,7 +202,7 @@ class SmtpSender(Sender):
             try:
                 status = connection.getreply()[0]
             except OSError:
-                if found is not None:  # an answer before the end of the connection counts
+                if found is not None:  # the relay answered before it closed the connection
                     return replace(found, is_last=True)
                 raise
             found = found or _interpret_status(
