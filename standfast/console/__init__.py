@@ -1,13 +1,16 @@
 """HTTP server, control socket and message senders of `standfast serve`.
 
-They run in threads next to the loop of `serve`. A call-out pages one person on call after another,
-until somebody acknowledges. The ledger is the database of incidents and approvals.
+All of them run in threads next to the main loop of `standfast serve`. A page is an urgent message
+to a person on call. A call-out pages one person after another, until somebody acknowledges it. An
+incident event is a message to another system, for example that an incident was opened. The ledger
+is the database of incidents and approvals.
 
 Rules
-- Pages, call-outs and events of incidents are sent in each process that listens or responds, so
-  that no single host must be up. The ledger prevents that two hosts send the same message: a
-  call-out records each page by compare-and-swap before it is sent; other pages, and events, are
-  recorded before they are sent, and only the record that is first in the audit chain is sent.
+- Each process that receives requests or continues incidents also sends pages, call-outs and events,
+  so that no single host must be up. The ledger prevents that two hosts send the same message. A
+  call-out records each page by compare-and-swap before it is sent. Other pages, and events, are
+  recorded before they are sent; if two hosts record the same message, only the host whose record is
+  first in the audit chain (the ledger's sequence of audit events) sends it.
 - The loop and the HTTP server never wait for each other; they share only the ledger.
 - An incident is opened in one commit; slow services are called only after the response.
 - All input is limited: bytes, headers, time, connections and rate.
@@ -36,8 +39,9 @@ def serve_parts(
 ) -> Sequence[ServePart]:
     """Return the parts of a role that `serve` runs next to its loop.
 
-    The parts call `begin_work` with each incident that they open. An invalid trigger raises
-    ConfigurationError, so that its error appears when `serve` starts.
+    The parts call `begin_work` with each incident that they open. An invalid trigger (a configured
+    way to open an incident from outside) raises ConfigurationError, so that the error appears when
+    `serve` starts.
     """
     if not role.sends_pages:
         return ()

@@ -13,11 +13,12 @@ A trigger is a configured way to open an incident from outside, such as a webhoo
 
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
-  the trigger exists. For an unknown name, the body is read and rejected as for a webhook.
-- Checks that need neither the body nor the ledger (the database) come first, then the body is read,
-  then the ledger.
-- The response to a trigger message is the incident's id, sent after its commit; all other work
-  follows the response.
+  the trigger exists. For an unknown trigger, the body is read and rejected as for a webhook, so
+  that a sender cannot find out which triggers exist.
+- Checks that need neither the body nor the ledger (the database) are made first. Then the body is
+  read, and the ledger last.
+- The response to a trigger message contains the incident's id, and is sent after the incident is
+  committed. All other work follows the response.
 - Only unexpected errors return 500, without a reason.
 """
 
@@ -205,7 +206,7 @@ class App:
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond")
         if time.monotonic() - self._store_failed_at < _FAILURE_SHOWN_SECONDS:
-            # On a full disk the ledger can still be read, so the read above does not detect it.
+            # On a full disk the ledger can still be read, so the read above succeeds.
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot store data; see the log"
             )
@@ -340,7 +341,7 @@ class App:
 
 
 def _guard(answer: Answer) -> Answer:
-    """Convert every error to a response, so that the server does not log it."""
+    """Convert every error to a response, so that uvicorn does not log it."""
 
     async def guarded(request: Request) -> Response:
         try:
@@ -365,6 +366,6 @@ def _http_error_response(request: Request, error: Exception) -> Response:
 
 
 def _unexpected_error_response(request: Request, error: Exception) -> Response:
-    # Log only the class: the text of a foreign error may contain input.
+    # Log only the class: the text of the error may contain input.
     log.warning("unexpected %s in an answer", type(error).__name__)
     return as_response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR))

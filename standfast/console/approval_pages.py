@@ -1,6 +1,7 @@
 """Console pages on incidents: decisions, notes, accounts, stop.
 
-The pages are also usable on a phone.
+The pages are also usable on a phone. A step is one part of an incident's playbook, and its plan
+lists the exact targets and settings.
 
     GET  /console                    open incidents and their requests to the signed-in person
     GET  /console/INCIDENT           one incident, with a form for each request
@@ -9,16 +10,16 @@ The pages are also usable on a phone.
     POST /console/INCIDENT/names     show the targets of a step; the access is recorded
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/add       add accounts to the incident
-    POST /console/INCIDENT/acknowledge   end the pages about the incident
+    POST /console/INCIDENT/acknowledge   end the alarms to people on call about the incident
     POST /console/INCIDENT/stop
 
 Rules
-- A quiet incident, which only its roles may see, returns 404 for other readers
-  (`incident_visibility`).
-- A session can read, report, add notes, acknowledge pages and stop. An answer decides which steps
-  are skipped, and added accounts are locked. Therefore an answer needs the passphrase or the device
-  again, as an approval does, and added accounts need the passphrase. An approval is refused if the
-  plan has changed since the page was shown.
+- A quiet incident is visible only to people with the roles that it names. For other readers its
+  pages return 404 (`incident_visibility`).
+- A signed-in person can read, report on manual work, add notes, acknowledge alarms and stop. An
+  answer decides which steps are skipped, and added accounts are locked. Therefore an answer needs
+  the passphrase or the device again, as an approval does, and adding accounts needs the passphrase.
+- An approval is refused if the plan has changed since the page was shown.
 - Guesses of passphrases at the sign-in do not prevent a person from signing: attempts to sign are
   counted separately.
 - The page shows a refusal with its reason. No log contains a passphrase.
@@ -86,7 +87,7 @@ Work = Callable[[Session, Fields, str], str]  # processes a form; returns the re
 
 @dataclass(kw_only=True)
 class ApprovalPages:
-    """The pages for people.
+    """The console's pages about incidents.
 
     `begin_work` is called with the id of each incident that a processed form may continue.
     """
@@ -162,7 +163,7 @@ class ApprovalPages:
         return work(session, given, incident)
 
     def refuse_hidden(self, session: Session, incident: str) -> None:
-        """Raise 404, as for an unknown incident, if the person may not see it."""
+        """Raise 404 if the incident is unknown, or hidden from the person."""
         try:
             row = self.installation.ledger.incidents.get(incident)
         except UsageError:

@@ -1,12 +1,14 @@
 """Control socket server: opens incidents at once for local commands.
 
-The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
+A command asks the running `standfast serve` to open its incident, because `serve` has loaded the
+ledger (the database) already. The protocol is in
+`standfast/usecases/incidents/control_socket_client.py`.
 
 Rules
 - Only root and the user of `serve` receive an answer: other users cannot open the socket, and the
   kernel reports the user of each client.
-- No error text is returned: after an error of the server, the command opens the incident itself,
-  and reports the reason if this fails too.
+- No error text is returned. After an error of the server, the command opens the incident itself,
+  and reports the error if this fails too.
 - A client that sends nothing blocks only one of a few threads, for two seconds.
 """
 
@@ -48,7 +50,7 @@ _PEER = struct.Struct("3i")  # process, user, group
 
 @dataclass(kw_only=True)
 class ControlSocketServer:
-    """The control socket of one `serve`.
+    """The control socket of one `standfast serve`.
 
     `begin_work` is called with each opened incident.
     """
@@ -126,8 +128,8 @@ class ControlSocketServer:
             try:
                 answer = self._open_requested(connection)
             except (OSError, ValueError, StandfastError) as error:
-                # The text is not logged, because it may name an account; the command reports the
-                # error.
+                # The text is not logged, because it may name an account. The command opens the
+                # incident itself, and reports an error.
                 log.info("a command was not served: %s", type(error).__name__)
             except Exception as error:
                 log.warning("a command was not served: unexpected %s", type(error).__name__)

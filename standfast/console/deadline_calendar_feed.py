@@ -3,9 +3,9 @@
 The due dates are the legal time limits of notifications about live incidents.
 
 Rules
-- Everybody who knows an address can read the calendar. An address that was revoked, mistyped or
-  guessed returns 404.
-- An unchanged calendar is not sent again (ETag).
+- The ADDRESS is a random token. Everybody who knows one can read the calendar. An address that was
+  revoked, mistyped or guessed returns 404.
+- A calendar that the subscriber already has is not sent again (ETag).
 - The log contains no address. Too frequent reads are refused with Retry-After.
 - Only a few unknown addresses are looked up each minute, so that guesses do not slow down the
   ledger (the database), which triggers need.
@@ -99,6 +99,6 @@ class DeadlineCalendarFeed:
 
 
 def _tags(request: Request) -> list[str]:
-    """Return the subscriber's tags, weak or not (RFC 9110, section 13.1.2)."""
+    """Return the ETags of If-None-Match, weak or not (RFC 9110, 13.1.2)."""
     given = ",".join(request.headers.getlist("if-none-match")).split(",")
     return [tag.strip().removeprefix("W/") for tag in given]

@@ -1,8 +1,10 @@
 """Delivery events of mail providers: `POST /events/sendgrid`.
 
+A delivery event reports whether a mail was delivered, for example that it bounced.
+
 Rules
-- A request without a valid signature gets the same response, 401, whatever the cause, and its
-  content is not read.
+- Every request without a valid signature gets the same response, 401, whatever the cause, and its
+  content is not parsed.
 - The response is sent after the commit: SendGrid repeats a message that gets no 2xx.
 - A message that cannot be parsed is accepted and logged: a repeat would not help.
 """
@@ -56,7 +58,8 @@ class DeliveryEvents:
     installation: Installation
     keys: Keys
     queue: WorkQueue
-    note: Callable[[StandfastError | None], None]  # called with the database's error, or None
+    # Called with the error of the database, or with None after events were stored.
+    note: Callable[[StandfastError | None], None]
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 
     async def take(self, request: Request) -> Response:

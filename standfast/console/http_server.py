@@ -62,7 +62,7 @@ class HttpServer:
         self.app.close()
 
     def _serve_until_end(self) -> None:
-        with suppress(Exception):  # the first message raises the error again and reports it
+        with suppress(Exception):  # the first trigger message causes and reports the same error
             self.app.warm()
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():

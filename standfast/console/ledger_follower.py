@@ -4,10 +4,11 @@ A page is an urgent message to a person on call, and a call-out pages one such p
 The ledger is the database of incidents.
 
 Rules
-- The thread checks for due messages when the ledger has a new event, and every half minute: another
-  process may have opened an incident, or died before it sent a page.
+- The thread checks for due messages when the ledger has a new event, because another process may
+  have opened an incident. It also checks every half minute, because another process may have died
+  before it sent a page.
 - Several hosts run the same thread. `send_due` therefore records each message in the ledger before
-  it sends it, and sends only if no other host did.
+  it sends it, and sends it only if no other host has recorded it.
 - If the ledger has no new event, a check reads one row.
 """
 

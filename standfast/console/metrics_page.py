@@ -1,6 +1,7 @@
-"""Metrics for Prometheus: `GET /metrics`, with `serve.metrics_tokens`.
+"""Metrics for Prometheus: `GET /metrics`, with a bearer token.
 
 Rules
+- A request needs one of the tokens in `serve.metrics_tokens`.
 - The metrics are computed in their own thread and cached for some seconds: frequent scrapes cost
   nothing, and slow scrapes delay no other response.
 - If the ledger (the database) does not answer, the scrape fails: old numbers would hide the

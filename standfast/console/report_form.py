@@ -1,6 +1,6 @@
 """Form for staff, "report something suspicious": networks, tokens, limits.
 
-A report pages people and changes nothing.
+A report creates the plan of an incident and pages people on call; it changes no other system.
 
 Rules
 - Inside the configured networks no account is needed; outside, the page returns 404.
@@ -8,7 +8,7 @@ Rules
   another report. The token of a form is signed by `serve` and identifies nobody. A page of another
   site cannot read a token, so it cannot send reports through somebody's browser.
 - If a report is refused, the form is shown again with its text.
-- If nobody can be paged, the form does not promise a page and asks the sender to call.
+- If nobody can be paged, the response asks the sender of the report to call.
 - The page needs no external resource and runs no script; text is shown as text only.
 """
 
@@ -122,7 +122,7 @@ class ReportForm:
         return self._page(request, {}, reference=reference, is_unpaged=bool(paging_problem))
 
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
-        """Open the plan; return its id and the reason why nobody is paged, or ""."""
+        """Create the plan; return its id and why nobody can be paged, or ""."""
         installation, trigger = self._installation, self._trigger
         message_id = digest([nonce, dict(payload)])
         opened = receive(installation, trigger, payload, message_id=message_id, key=message_id)
@@ -175,7 +175,7 @@ class ReportForm:
         return pick(request.headers.get("accept-language", ""), languages)
 
     def _refuse_outsiders(self, request: Request) -> str:
-        """Return the client's name for rate limits; raise 404 for outside clients."""
+        """Return the client's rate limit key; raise 404 for outside clients."""
         client = client_of(request, self._trusted)
         if not is_among(client, self._trigger.networks):
             raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})

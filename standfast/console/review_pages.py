@@ -5,11 +5,11 @@
     POST /console/INCIDENT/review/in-clear    the same page in clear, after a reason and a sign-in
 
 Rules
-- A review needs a role, and each page of records is recorded with the name of its reader, as
-  `standfast evidence review --as` does.
-- A review has limits of size and time, and its own queue: it delays no other page for long. It
-  needs as much memory as the command.
-- Encrypted evidence is read by the command only: the private key that opens it is never sent to a
+- A person needs a role for reviews. Each page of records that is shown is recorded in the ledger
+  (the database) with the name of its reader, as `standfast evidence review --as` does.
+- A review has limits of size and time, and its own queue, so that it does not delay other pages for
+  long. It needs as much memory as the command.
+- Only the command reads encrypted evidence: the private key that opens it is never sent to a
   server.
 """
 
@@ -56,7 +56,7 @@ _IS_BUSY = "Another review is running. Try again in a minute."
 
 @dataclass(kw_only=True)
 class ReviewPages:
-    """The pages of reviews; `pages` refuses readers of hidden incidents."""
+    """The pages of reviews; `pages` hides quiet incidents from other readers."""
 
     pages: ApprovalPages
     queue: WorkQueue

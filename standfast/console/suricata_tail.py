@@ -5,15 +5,15 @@ from outside; here, each trigger has one event file.
 
 Rules
 - An incident is opened before the position in the file is stored, so that a crash loses no alert.
-- If alerts of one read would open the same incident with the same inputs, only the first one is
-  used: a scan of a thousand ports triggers once.
+- If several alerts of one read would open the same incident with the same inputs, only the first
+  alert is used: a scan of a thousand ports opens one incident.
 - The trigger limits the rate of messages. Above that rate, the rest of the file is read later; no
-  alert is lost. Each trigger has its own position, so that none waits for another.
+  alert is lost. Each trigger has its own position, so that no trigger waits for another.
 - Reading also pauses while the ledger (the database) does not answer.
 - An alert that does not fit its playbook is logged and skipped, because the next alert may fit. An
   alert becomes a dead letter (a stored alert) after an unexpected error, or if its playbook or
-  incident cannot be opened. Only in the second case is it tried again; later alerts are not
-  delayed.
+  incident cannot be opened. An alert whose playbook or incident could not be opened is tried again.
+  Later alerts do not wait for a dead letter.
 """
 
 import logging
@@ -141,14 +141,14 @@ class SuricataWatcher:
         except PlaybookNotFound as error:
             self._store_dead_letter(line, error)
         except Unavailable:
-            raise  # nothing can be opened now: read the rest later
+            raise  # no incident can be opened now: the rest of the file is read later
         except Exception as error:
             self._store_dead_letter(line, error)
 
     def _retry_dead_letters(self) -> None:
         """Try again to open the incidents of dead letters.
 
-        Their cause may have been corrected.
+        The cause of the failure may have been corrected.
         """
         now = time.monotonic()
         if self._tried_again_at is not None and now - self._tried_again_at < TRY_AGAIN_SECONDS:

@@ -2,8 +2,9 @@
 
 Rules
 - A secret that is replaced in its file is used within seconds, without a restart.
-- A secret that cannot be read is logged and authenticates nobody; the other secrets work.
-- The log names an invalid secret by its reference, never by its value.
+- A secret that cannot be read is logged and authenticates nobody. The other secrets remain valid.
+- The log names an invalid secret by its reference (its name in the configuration), never by its
+  value.
 """
 
 import logging
@@ -57,7 +58,7 @@ class Keys:
         return found
 
     def of_sender(self, sender: str, reference: SecretReference) -> str:
-        """Return the key of a sender's provider; "" if it cannot be read."""
+        """Return the key that verifies a sender's events; "" if unreadable."""
         return self._text(f"sender {sender}", reference)
 
     def _text(self, owner: str, reference: SecretReference) -> str:

@@ -3,7 +3,7 @@
 Rules
 - Only configured proxies are trusted. The client is the last forwarded address that is not a
   trusted proxy: the addresses before this address may be forged by the client.
-- For rate limits, a /64 network of IPv6 counts as one address, because one host usually has the
+- For rate limits, a /64 network of IPv6 is treated as one address, because one host usually has the
   whole network.
 """
 

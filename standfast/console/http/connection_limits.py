@@ -25,7 +25,7 @@ REQUEST_SECONDS = 10.0
 
 
 def bound_answers(listening: socket.socket) -> None:
-    """Let the kernel close the connections that accept no data."""
+    """Set the time limit after which the kernel closes a stalled connection."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
 
 
@@ -81,6 +81,7 @@ class BoundedConnection(H11Protocol):
 def is_loopback_proxy(address: Address) -> bool:
     """Return whether the address is this machine.
 
-    Connections from it have no limit: a proxy on this machine connects for all its clients.
+    The number of connections from this machine is not limited: a proxy on it connects for all its
+    clients.
     """
     return address.is_loopback

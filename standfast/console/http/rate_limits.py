@@ -19,7 +19,10 @@ class _Bucket:
 
 @dataclass(kw_only=True)
 class Allowance:
-    """A rate of `per_minute` with bursts, for each of the `most` latest keys."""
+    """A rate limit for each key, such as an address, with bursts.
+
+    The buckets of the `most` latest keys are stored.
+    """
 
     per_minute: float
     burst: int

@@ -7,8 +7,8 @@ Rules
   console nor a trigger.
 - A full queue returns 503 with Retry-After at once: in an unlimited queue, requests would only time
   out later.
-- Started work is finished even if its client no longer waits: it is committed, and a repeated
-  message receives its result.
+- Started work is finished even if its client no longer waits. The work is committed, and if the
+  client repeats its message, it receives the result.
 """
 
 import asyncio

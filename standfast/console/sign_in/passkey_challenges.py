@@ -1,6 +1,6 @@
 """Challenges for passkeys, for sign-in and registration.
 
-The signature of such a challenge is not an approval.
+A signed challenge proves only who signs in; it approves nothing.
 
 Rules
 - A challenge contains its time and purpose, authenticated by a key of this process. A challenge is
@@ -32,7 +32,7 @@ _BYTES = _NONCE_BYTES + _TIME.size + hashlib.sha256().digest_size
 
 @dataclass(kw_only=True)
 class Challenges:
-    """All challenges of one `serve`; safe for threads."""
+    """All challenges of one `standfast serve`; safe for threads."""
 
     monotonic: Callable[[], float] = time.monotonic
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))

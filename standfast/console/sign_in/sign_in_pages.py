@@ -56,7 +56,7 @@ BROWSER_COOKIE = (
     "__Host-standfast-browser"  # cookie of a browser in which somebody signed in before
 )
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
-TRIES_A_MINUTE = 6  # sign-ins of one address or known browser; signatures of one person
+TRIES_A_MINUTE = 6  # sign-ins of one address or known browser, or signatures of one person
 REFRESH = "refresh"  # the query of a page that refreshes itself
 SIGNED_OUT = "Your session has ended. Nothing was done."
 NOT_WHOLE = "form: incomplete, so nothing was signed. Send it again"
@@ -87,7 +87,7 @@ _LONGEST = {
     "page": 6,
 }
 _TRIES_OF_ALL_A_MINUTE = (
-    30  # attempts of all other browsers; each needs 64 MiB and a tenth of a second
+    30  # attempts of all unknown browsers; each needs 64 MiB and a tenth of a second
 )
 _TRIES_OF_ALL_AT_ONCE = 10
 _NONCE_BYTES = 16
@@ -228,7 +228,7 @@ class SignInPages:
     def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
         """Verify the person's passphrase or passkey again.
 
-        Raise ApprovalRefused for a wrong one.
+        Raise ApprovalRefused if it is wrong.
         """
         if not given.get("passkey"):
             step_decisions.authenticated_person(

@@ -129,7 +129,7 @@ def read_events(body: bytes) -> Events:
 def _is_about_an_effect(event: Mapping[str, object]) -> bool:
     """Return whether an event is about a mail that the ledger has planned.
 
-    The mails of alarms have no token of the ledger, which does not plan them.
+    Alarms are mails too, but the ledger does not plan them, and their tokens have another form.
     """
     token, kind = event.get(TOKEN_ARGUMENT), event.get("event")
     is_ours = isinstance(token, str) and _TOKEN.fullmatch(token) is not None
