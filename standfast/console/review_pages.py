@@ -1,8 +1,10 @@
 """Pages of the console for the review of an incident's sealed logs.
 
+A review searches the logs that were collected and signed as evidence.
+
     GET  /console/INCIDENT/review             the filters; nothing is read
     POST /console/INCIDENT/review             one page of the selected records, masked
-    POST /console/INCIDENT/review/in-clear    the same page in clear, after a reason and a sign-in
+    POST /console/INCIDENT/review/in-clear    the same page unmasked, after a reason and a sign-in
 
 Rules
 - A person needs a role for reviews. Each page of records that is shown is recorded in the ledger

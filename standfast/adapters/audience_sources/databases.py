@@ -1,7 +1,7 @@
 """Audiences from queries on PostgreSQL and MariaDB servers.
 
-An audience is the list of recipients of a notice. A suppression list names people that must never
-be contacted.
+An audience is the list of recipients of a notice (a message to the people that an incident
+concerns). A suppression list names people that must never be contacted.
 
 Rules
 - A database role that may write is refused, so that a wrong or changed query can damage nothing.

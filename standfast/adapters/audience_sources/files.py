@@ -1,7 +1,7 @@
 """Audiences and suppression lists from CSV files and SQLite queries.
 
-An audience is the list of recipients of a notice. A suppression list names people that must never
-be contacted.
+An audience is the list of recipients of a notice (a message to the people that an incident
+concerns). A suppression list names people that must never be contacted.
 
 Rules
 - A row that cannot be read is rejected, and the other rows are read. If the rows of a file cannot
@@ -44,8 +44,8 @@ def csv_audience(
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps field names to columns.
 
-    `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, the file needs only the
-    column of the address, or `postal_1`, and a column whose header is a field name, such as
+    `spreadsheet_csv` defines encodings and separators. If `is_strict` is False, the file needs only
+    the column of the address, or `postal_1`. Then each column whose header is a field name, such as
     `is_minor`, is read too. Raises ConfigurationError if the file, a column or a closing quote is
     missing.
     """

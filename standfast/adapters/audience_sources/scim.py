@@ -1,7 +1,7 @@
 """Audiences from the users of a SCIM directory (RFC 7643 4.1).
 
-An audience is the list of recipients of a notice. This module converts a user to a row;
-`accounts.scim.user_list` lists the users.
+An audience is the list of recipients of a notice (a message to the people that an incident
+concerns). This module converts a user to a row; `accounts.scim.user_list` lists the users.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

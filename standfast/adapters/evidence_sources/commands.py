@@ -5,8 +5,8 @@ Rules
   the list.
 - The output of commands is volatile, so evidence is collected from this source first (RFC 3227
   2.1).
-- The output of each command is a file of its own. A command that fails is in the manifest with its
-  status, and the next commands run nevertheless.
+- The output of each command is a file of its own. A command that fails is in the manifest (the
+  signed list of collected items) with its status, and the next commands run nevertheless.
 """
 
 from pathlib import Path

@@ -9,9 +9,9 @@ Rules
 - A page is kept unchanged, in a file of its own. It is parsed only to find the next page.
 - A busy provider, a lost connection or an expired token does not end the collection: the page is
   requested again after the pause that the provider asks for, `MOST_TRIES` times at most.
-- If a page cannot be read, the earlier pages are kept as evidence, and the manifest names the
-  missing page with the reason. If no page of any log could be read, the collection fails and may be
-  repeated.
+- If a page cannot be read, the earlier pages are kept as evidence, and the manifest (the signed
+  list of collected items) names the missing page with the reason. If no page of any log could be
+  read, the collection fails and may be repeated.
 - The mark of the next page is the only part of an answer that is used in a request. An answer never
   sets the host.
 """

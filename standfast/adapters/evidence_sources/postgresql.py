@@ -5,7 +5,8 @@
 
 Rules
 - A log file is read up to the size that it had when the files were listed. If the file is shorter
-  when it is read, it was rotated; its item in the manifest states that.
+  when it is read, it was rotated; its item in the manifest (the signed list of collected items)
+  states that.
 - Log files are selected by their last change and kept whole, so only a query can select accounts.
 - Queries run in read-only sessions, and the server writes the rows as CSV (`COPY`). They receive
   the start and end of the requested time window, and the accounts, as parameters.

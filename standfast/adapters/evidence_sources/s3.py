@@ -8,8 +8,9 @@ Rules
   mixes two states of an object, and makes each key a valid path.
 - Objects are selected by the time window of their last change. The listing is made once, at the
   start.
-- An object that cannot be read is an item of the manifest with its reason. If the bucket stops
-  answering, one item with the reason represents all remaining objects.
+- An object that cannot be read is an item of the manifest (the signed list of collected items) with
+  its reason. If the bucket stops answering, one item with the reason represents all remaining
+  objects.
 """
 
 import tempfile

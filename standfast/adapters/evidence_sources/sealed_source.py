@@ -274,7 +274,7 @@ def _lock_partial(partial: Path) -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _AnotherCollects from None
-        # The former holder may have renamed or removed the folder before the lock was taken.
+        # The process that held the lock before may have renamed or removed the folder.
         if not partial.exists() or not os.path.samestat(os.fstat(descriptor), partial.stat()):
             raise _AnotherCollects
         for inner in partial.iterdir():

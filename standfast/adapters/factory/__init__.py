@@ -11,7 +11,8 @@ Rules
   limit together.
 - The adapters of a plan refuse every change. An exercise has no resolver of secrets and builds
   simulators only, so that no playbook can reach a live system.
-- A notice is sent only as it was approved: its digest is compared again before it is sent.
+- A notice is sent only as it was approved: its digest (a hash of its content) is compared with the
+  approved digest again before it is sent.
 - Orders and results are matched by their position, never by a name that a provider returned.
 """
 

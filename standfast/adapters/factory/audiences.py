@@ -1,7 +1,7 @@
 """Readers of configured audiences; the suppression list is read first.
 
-An audience is the list of recipients of a notice. A suppression list names people that must never
-be contacted.
+An audience is the list of recipients of a notice (a message to the people that an incident
+concerns). A suppression list names people that must never be contacted.
 
 Rules
 - The suppression list is read first: if it cannot be read, nobody is in the audience.

@@ -1,5 +1,7 @@
 """Simulators for an exercise: invented accounts, audiences, settings.
 
+An exercise runs a playbook against simulators, and cannot reach a live system.
+
 Rules
 - No secret is resolved and no adapter of a provider is built, so that no secret can leak.
 - The simulated directory has every account that the incident names. An account is locked if the

@@ -6,8 +6,8 @@ Rules
 - The kind of a connector, sender or source is the name of a module or package next to the base
   class of its family, and that module has one class of the family. No list of kinds has to be
   maintained.
-- An audience and a procedure have no such module: `audiences` reads the former, and
-  `build_procedure` builds the latter.
+- Audiences and procedures have no module of their kind: `audiences` reads every audience, and
+  `build_procedure` builds every procedure.
 - The module is imported when its adapter is built: a command that locks nothing loads no connector.
 """
 

@@ -6,8 +6,8 @@ the time of the call and reports whether the request may have arrived.
 Rules
 - The configuration sets scheme and host. A parameter fills a part of the path, the query or the
   body, and is encoded so that it cannot leave that part.
-- The order's token is the idempotency key, the same in every attempt; it is also the id of a signed
-  webhook.
+- The token of the order (the request to call the procedure) is the idempotency key, the same in
+  every attempt. It is also the id of a signed webhook.
 - An expected status is DONE. 429 or 503 is FAILED with a retry at the requested time. Another 4xx,
   or a redirect, is FAILED: the request was refused. 5xx, or no answer after it was sent, is
   UNKNOWN.

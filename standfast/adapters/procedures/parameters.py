@@ -5,8 +5,8 @@ Rules
   another parameter is refused when the procedure is built.
 - A value never begins with a hyphen, because a program could read it as an option. A value has no
   control character, because that could end a line. Only a whole number may be negative.
-- An order must have every declared parameter and no other parameter. Messages name the parameter,
-  never its value.
+- An order (the request to call a procedure) must have every declared parameter and no other
+  parameter. Error messages name the parameter, never its value.
 """
 
 import ipaddress

@@ -1,7 +1,8 @@
 """Simulator of a procedure, for exercises and tests.
 
 Rules
-- The simulator passes the contract tests of all procedures, so an exercise rehearses the real call.
+- The simulator passes the contract tests of all procedures. So an exercise (a run of a playbook
+  against simulators) rehearses the real call.
 - For each set of parameters, the simulator remembers whether the change is in effect, as the real
   target would.
 """

@@ -25,7 +25,7 @@ Promises
   result.
 - `find` returns whether a message was accepted, or None if the channel cannot look that up (SMTP
   cannot).
-- Reasons contain no address, and of a server's answer only the status code.
+- A reason contains no address. Of a server's answer, it contains only the status code.
 """
 
 import re

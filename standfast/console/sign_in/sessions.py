@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 IDLE_SECONDS = 15 * 60.0
 LONGEST_SECONDS = 12 * 3600.0
-MOST = 200  # sessions; beyond, the session with the oldest request ends
+MOST = 200  # number of sessions; a further session ends the session with the oldest request
 
 _BYTES = 32
 

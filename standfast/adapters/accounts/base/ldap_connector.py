@@ -11,8 +11,8 @@ Rules
   is the name in its DN, or else the first name that the directory returns.
 - LDAP cannot end the connections of another account, so there is no `revoke`.
 - One call processes many accounts over several connections. The accounts are looked up and read
-  back by few searches, and changed one after the other. After a failure only the changes that were
-  begun are in doubt.
+  back by few searches, and changed one after the other. After a failure, only the outcomes of
+  changes that were begun are unknown.
 - A change of the connector's own account is refused: the connector would lock itself out.
 """
 
@@ -111,7 +111,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     def canonical(self, name: str) -> str:
         return folded(name)
 
-    # What a kind of directory defines.
+    # Methods of a subclass.
 
     @abstractmethod
     def _is_enabled(self, entry: LdapEntry) -> bool: ...
@@ -150,7 +150,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         """Count the holder's connections; None if the directory hides them."""
         return None
 
-    # The same for all kinds.
+    # Methods for all kinds of directory.
 
     def _look_on(self, connection: LdapConnection, names: Sequence[str]) -> list[AccountState]:
         found = self._by_names(connection, names)
@@ -327,7 +327,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         )
 
     def _stop(self, entry: LdapEntry | None, order: Order) -> str:
-        """Return why this order is not executed; empty if it is."""
+        """Return why an order (a change) is not executed; empty if it is."""
         if entry is None:
             return ABSENT
         if self._is_someone_else(entry, order):

@@ -11,7 +11,7 @@ Rules
   If the account's name now belongs to another account, a lock, or the proof of a lock, is refused.
   An undo finds the account by the id.
 - An account is locked by its own name only. Under an alias, other code would not recognise that the
-  account is protected, locked by another incident, or the account of an approver.
+  account is protected (never locked), locked by another incident, or the account of an approver.
 - An undo ends the old sessions that remain before it enables the account. Otherwise a session or
   refresh token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,

@@ -1,4 +1,7 @@
-"""Results of orders to connectors, and the texts of usual reasons."""
+"""Results of orders to connectors, and the texts of usual reasons.
+
+An order is the change of one account in a directory, such as a lock.
+"""
 
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Proof, Result
@@ -27,7 +30,7 @@ def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:
 
 
 def proven(order: Order, level: Proof, reason: str = "") -> Result:
-    """Return DONE: the holder cannot sign in, proven to this level."""
+    """Return DONE: the account is proven locked, at this level of proof."""
     return Result(target=order.target, state=EffectState.DONE, reason=reason, proof=level)
 
 

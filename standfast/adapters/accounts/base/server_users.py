@@ -69,7 +69,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         limits = limits_of(settings, batch=settings.batch)
         super().__init__(name, limits, dialect, context.new_secrets)
 
-    # What a kind of server defines.
+    # Methods of a subclass.
 
     @abstractmethod
     def _connect(self, seconds: float) -> _C:
@@ -127,7 +127,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         """Return further facts for the stored result."""
         return {}
 
-    # The same for all kinds.
+    # Methods for all kinds of server.
 
     def _look_on(self, connection: _C, names: Sequence[str]) -> list[AccountState]:
         users = self._users(connection, names)
@@ -213,7 +213,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
     ) -> tuple[Mapping[str, _U], Mapping[str, str]]:
         """Return the users of orders, and why a user is not changed.
 
-        The reason is empty for a user that may be changed.
+        An order is the change of one user. The reason is empty for a user that may be changed.
         """
         users = self._users(connection, [order.target for order in orders])
         stopped = {order.target: self._stop(users.get(order.target), order) for order in orders}

@@ -5,15 +5,16 @@
 Rules
 - One request has one content for at most 1,000 people. Messages that share their text pieces are
   sent together: the pieces once, and each person's values as substitutions, which SendGrid inserts
-  at a mark. The mark is random and new for each request, and does not occur in any piece, value or
-  subject; values for HTML are already escaped. Other messages are sent in separate requests.
+  at marks. A mark is a random text, new for each request, that no piece, value or subject contains.
+  Values for HTML are already escaped. Other messages are sent in separate requests.
 - SendGrid accepts or refuses a request as a whole. If a 400 names recipients, their messages are
   refused and the others are sent again. If a 400 names no recipient, or after a 413, the request is
   halved until the cause is found.
 - 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
   After any other 5xx, and if a request that was sent is not answered, the result is UNKNOWN:
   nothing is sent a second time.
-- The message's token is the only custom argument of a mail; SendGrid includes it in every event.
+- The token of a message (its id, the same in every attempt) is the only custom argument of a mail;
+  SendGrid includes it in every event.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
 
@@ -146,7 +147,7 @@ class SendGridSender(Sender):
 
 
 class _Call:
-    """One call with all its requests, which share a time limit and a budget."""
+    """One call of `send`: all its requests, with limits of number and time."""
 
     def __init__(self, sender: SendGridSender, messages: Sequence[Message]) -> None:
         self._sender = sender

@@ -81,7 +81,7 @@ class Relay:
             quit_session(found.connection)
 
     def keep(self, relay_connection: RelayConnection) -> None:
-        """Keep a connection for the next call unless it carried MOST_MESSAGES."""
+        """Keep a connection for the next call; close it after MOST_MESSAGES."""
         if relay_connection.messages >= MOST_MESSAGES:
             quit_session(relay_connection.connection)
             return

@@ -3,8 +3,9 @@
 `relay` connects, `mime_message` encodes the mail, and `delivery_reports` reads later bounces.
 
 Rules
-- One connection carries all messages of a call; RSET follows a refused message. If the connection
-  breaks after some messages, a new one is opened: many relays limit the messages on one connection.
+- All messages of a call use one connection; after a refused message, RSET resets it. If the
+  connection breaks after some messages, a new connection is opened: many relays limit the messages
+  on one connection.
 - If the relay offers PIPELINING, then MAIL, RCPT and DATA are sent together (RFC 2920); the message
   itself is never sent before the relay asks for it. If the relay offers DSN, the sender asks for
   reports of failures, with the message's token as the envelope id and with the headers only
@@ -144,7 +145,7 @@ class SmtpSender(Sender):
     def _send_on(
         self, relay_connection: RelayConnection, message: Message, seconds: float
     ) -> _Answer:
-        """Send a message, and count it if the connection carried it."""
+        """Send a message; count the messages that this connection transmitted."""
         allow(relay_connection.connection, seconds)
         answer = self._send_message(relay_connection.connection, message)
         if not answer.is_last or answer.state is EffectState.REFUSED:
