@@ -1,9 +1,9 @@
 """HTTP server, control socket and message senders of `standfast serve`.
 
-All of them run in threads next to the main loop of `standfast serve`. A page is an urgent message
-to a person on call. A call-out pages one person after another, until somebody acknowledges it. An
-incident event is a message to another system, for example that an incident was opened. The ledger
-is the database of incidents and approvals.
+All of them run in threads next to the main loop of `standfast serve`. A page is an urgent message,
+such as a mail, to a person that must act. A call-out pages one person after another, until somebody
+acknowledges it. An incident event is a message to another system, for example that an incident was
+opened. The ledger is the database of incidents and approvals.
 
 Rules
 - Each process that receives requests or continues incidents also sends pages, call-outs and events,

@@ -10,15 +10,16 @@ lists the exact targets and settings.
     POST /console/INCIDENT/names     show the targets of a step; the access is recorded
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/add       add accounts to the incident
-    POST /console/INCIDENT/acknowledge   end the alarms to people on call about the incident
+    POST /console/INCIDENT/acknowledge   end the calls to people on duty about the incident
     POST /console/INCIDENT/stop
 
 Rules
-- A quiet incident is visible only to people with the roles that it names. For other readers its
-  pages return 404 (`incident_visibility`).
-- A signed-in person can read, report on manual work, add notes, acknowledge alarms and stop. An
-  answer decides which steps are skipped, and added accounts are locked. Therefore an answer needs
-  the passphrase or the device again, as an approval does, and adding accounts needs the passphrase.
+- A quiet incident is hidden from most people (`incident_visibility`). For a person that may not see
+  it, its pages return 404.
+- A signed-in person can read, report on manual work, add notes, acknowledge calls and stop an
+  incident. An answer decides which steps are skipped, and added accounts are locked. Therefore an
+  answer needs the passphrase or the device again, as an approval does, and adding accounts needs
+  the passphrase.
 - An approval is refused if the plan has changed since the page was shown.
 - Guesses of passphrases at the sign-in do not prevent a person from signing: attempts to sign are
   counted separately.

@@ -8,7 +8,7 @@ Rules
 - A calendar that the subscriber already has is not sent again (ETag).
 - The log contains no address. Too frequent reads are refused with Retry-After.
 - Only a few unknown addresses are looked up each minute, so that guesses do not slow down the
-  ledger (the database), which must open incidents quickly.
+  ledger (the database) while triggers open incidents.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """Thread that sends pages, call-outs and incident events when due.
 
-A page is an urgent message to a person on call, and a call-out pages one such person after another.
-The ledger is the database of incidents.
+A page is an urgent message, such as a mail, to a person that must act. A call-out pages one person
+after another. An incident event is a message about an incident to another system. The ledger is the
+database of incidents.
 
 Rules
 - The thread checks for due messages when the ledger has a new event, because another process may

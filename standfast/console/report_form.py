@@ -1,13 +1,14 @@
 """Form for staff, "report something suspicious": networks, tokens, limits.
 
-A report creates the plan of an incident and pages people on call; it changes no other system.
+A report creates the plan of an incident, and people are paged by mail or on call. It changes no
+other system.
 
 Rules
 - Inside the configured networks no account is needed; outside, the page returns 404.
 - A form is valid for two hours. A form that is sent twice makes one report; a changed form makes
   another report. The token of a form is signed by `serve` and identifies nobody. A page of another
   site cannot read a token, so it cannot send reports through somebody's browser.
-- If a report is refused, the form is shown again with its text.
+- If a report is refused, the form is shown again with the text that the sender entered.
 - If nobody can be paged, the response asks the sender of the report to call.
 - The page needs no external resource and runs no script; text is shown as text only.
 """

@@ -7,7 +7,7 @@ A review searches the logs that were collected and signed as evidence.
     POST /console/INCIDENT/review/in-clear    the same page unmasked, after a reason and a sign-in
 
 Rules
-- A person needs a role for reviews. Each page of records that is shown is recorded in the ledger
+- Only a person with a role may review. Each page of records that is shown is recorded in the ledger
   (the database) with the name of its reader, as `standfast evidence review --as` does.
 - A review has limits of size and time, and its own queue, so that it does not delay other pages for
   long. It needs as much memory as the command.

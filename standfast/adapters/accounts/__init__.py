@@ -20,9 +20,9 @@ Promises
   approvers see this list.
 - `undo` restores `order.prior`, the state before the lock, and nothing else: an account that was
   disabled before stays disabled.
-- An order with a prior state applies to the account that the state was read from. If the name
-  belongs to another account by now, its `identity` fields differ, and every order is refused,
-  including a proof. An order without a prior state applies to the account of that name.
+- An order with a prior state applies to the account that the state was read from. If the name now
+  belongs to another account, which differs in the `identity` fields, every order is refused, also
+  the order to prove a lock. An order without a prior state applies to the account of that name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is stored, encrypted, before it is set
   (`base.new_passwords`).

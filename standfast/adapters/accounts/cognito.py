@@ -8,7 +8,7 @@ Rules
   sign-out. Approvers see this in the plan of a lock.
 - The global sign-out revokes every refresh token, so that none works when an undo has enabled the
   user again. Cognito has no operation that counts refresh tokens, and answers the sign-out of a
-  user without refresh tokens in the same way. So a result always reports that sessions were ended.
+  user without refresh tokens in the same way. So the result of a sign-out is always "changed".
 - A user's `sub` is permanent; a user name can be reassigned.
 - A pool requires a second factor of every user, of no user, or only of users that registered a
   factor. Each user is queried only in the last case. Users of an external identity provider have a

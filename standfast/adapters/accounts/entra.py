@@ -1,7 +1,7 @@
 """Connector for Microsoft Entra ID: the users of one tenant.
 
-The connector uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-in
-sessions.
+A lock clears the `accountEnabled` flag and revokes the user's sign-in sessions. The connector uses
+Microsoft Graph.
 
 Rules
 - A disabled user cannot sign in or renew a token. An access token remains valid for about an hour

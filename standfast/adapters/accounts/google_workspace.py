@@ -11,8 +11,8 @@ Rules
 - The service account acts for an administrator (domain-wide delegation), and has only the
   administrator's rights.
 - The answer must contain the requested address, as the primary address or as an alias.
-- Second factors are Google's own; users that sign in with another provider (SAML) may have a factor
-  there.
+- Only second factors at Google are reported. Users that sign in with another provider (SAML) may
+  have a factor with that provider.
 - Google reports a rate limit with 403 too: only the reason in the body distinguishes it from
   missing rights.
 """

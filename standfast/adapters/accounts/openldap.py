@@ -1,11 +1,10 @@
 """Connector for OpenLDAP with the password policy overlay (slapo-ppolicy).
 
-A lock writes the attribute `pwdAccountLockedTime`.
+A lock writes the value 000001010000Z to the attribute `pwdAccountLockedTime`. It means: locked
+until an administrator unlocks the account (draft behera-ldap-password-policy-10, 5.3.3).
 
 Rules
-- A lock writes the value 000001010000Z, which means locked until an administrator unlocks the
-  account (draft behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock, so
-  the lock must be proven again after a reset.
+- A later password reset clears the lock, so the lock must be proven again after a reset.
 - A lock ends no open connection. With the setting `monitor`, the account's open connections to the
   directory are counted, and the proof of a lock fails while one is open. The directory does not
   show sessions of applications, so the proof level is `connections_gone`.

@@ -7,8 +7,9 @@
                        /custody.jsonl
                        /key.age                 the data key, encrypted, if the files are encrypted
 
-A subclass writes the files and returns their items for the manifest; `evidence.seal` signs the
-manifest. TOKEN is the token of the order, the request to collect.
+A subclass writes the files and returns their items for the manifest (the list of the collected
+files with their hashes). To seal a folder is to sign its manifest (`evidence.seal`). TOKEN is the
+token of the order, the request to collect.
 
 Rules
 - Everything is written and synchronised under `.partial`; one rename completes the folder. A folder

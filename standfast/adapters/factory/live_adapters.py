@@ -3,9 +3,9 @@
 A procedure is a command or HTTP request that the configuration allows playbooks to call.
 
 Rules
-- The kind of a connector, sender or source is the name of a module or package next to the base
-  class of its family, and that module has one class of the family. No list of kinds has to be
-  maintained.
+- The kind of a connector, sender or evidence source is the name of a module or package in the
+  folder of its family (`accounts`, `senders`, `evidence_sources`). That module has one class of the
+  family. So no list of kinds has to be maintained.
 - Audiences and procedures have no module of their kind: `audiences` reads every audience, and
   `build_procedure` builds every procedure.
 - The module is imported when its adapter is built: a command that locks nothing loads no connector.
