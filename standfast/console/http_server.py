@@ -53,7 +53,7 @@ class HttpServer:
         self._thread.start()
 
     def end(self) -> None:
-        """Close; running responses get a moment to end."""
+        """Close the server after a short time for running responses."""
         self._stop.set()
         if self._server is not None:
             self._server.should_exit = True

@@ -77,7 +77,7 @@ class Pace:
 
 
 class AmazonConnect(PerAccountConnector):
-    """The agents of one instance."""
+    """Connector of the agents of one instance."""
 
     proof = Proof.READ_BACK
     is_contract_tested = True

@@ -62,7 +62,7 @@ _CREDENTIALS = (
 
 
 def lock_policy(now: datetime) -> str:
-    """Return the policy that denies everything; its statement id has the time."""
+    """Return the deny-all policy; its statement id contains the time."""
     return _policy({"Sid": f"StandfastLocked{_compact(now)}"})
 
 
@@ -87,7 +87,7 @@ class _Principal:
 
 
 class AwsIam(PerAccountConnector):
-    """The users and roles of one AWS account."""
+    """Connector of the users and roles of one AWS account."""
 
     proof = Proof.SESSIONS_GONE
     irreversible = (

@@ -168,7 +168,7 @@ class _Account:
 
 
 class LinuxConnector(PooledConnector[Talk]):
-    """The local accounts of one host."""
+    """Connector of the local accounts of one host."""
 
     proof = Proof.SESSIONS_GONE
     identity = ("uid",)

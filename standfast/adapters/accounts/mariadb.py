@@ -142,7 +142,7 @@ _RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or no such routine for
 
 
 class MariadbConnector(ServerUsersConnector[Connection, User]):
-    """The users of one server."""
+    """Connector of the users of one server."""
 
     irreversible = (
         "sessions that were ended do not come back; what they had not committed is lost",

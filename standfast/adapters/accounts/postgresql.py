@@ -202,7 +202,7 @@ _OBSTACLES = {
 
 
 class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
-    """The roles of one server."""
+    """Connector of the roles of one server."""
 
     identity = ("oid",)
     irreversible = (

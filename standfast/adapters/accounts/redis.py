@@ -52,7 +52,7 @@ class _User:
 
 
 class RedisConnector(ServerUsersConnector[Connection, _User]):
-    """The users of one server."""
+    """Connector of the users of one server."""
 
     irreversible = ("connections that were ended do not come back",)
 

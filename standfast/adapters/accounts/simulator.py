@@ -119,7 +119,7 @@ class SimulatedConnector(Connector):
     # Preparation and observation by a test.
 
     def add(self, name: str, *, is_enabled: bool = True, password: str | None = None) -> None:
-        """Add an account, or replace the one of that name."""
+        """Add an account, or replace the account of that name."""
         with self._guard:
             self._bearers[name] += 1
             self._accounts[name] = _Account(
@@ -137,7 +137,7 @@ class SimulatedConnector(Connector):
             self._accounts[new] = self._accounts.pop(name)
 
     def is_enabled(self, name: str) -> bool:
-        """Return the flag without a call of the connector."""
+        """Return whether an account is enabled; log no call."""
         with self._guard:
             return self._accounts[name].is_enabled
 
@@ -147,7 +147,7 @@ class SimulatedConnector(Connector):
             return self._accounts[name].changes
 
     def set_enabled(self, name: str, is_enabled: bool) -> None:
-        """Change the flag as another administrator would."""
+        """Enable or disable an account, as another administrator would."""
         with self._guard:
             self._accounts[name].is_enabled = is_enabled
 

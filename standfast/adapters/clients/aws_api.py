@@ -53,7 +53,7 @@ AWS_REFUSED = frozenset(
 
 
 def aws_credentials(access_key_id: str | None, secret_access_key: str | None) -> Credentials:
-    """Return an access key, or the identity of this machine."""
+    """Return the credentials of an access key, or those of this machine."""
     if access_key_id is not None and secret_access_key is not None:
         return Credentials(access_key_id, secret_access_key)
     found = get_session().get_credentials()

@@ -48,7 +48,7 @@ class EvidenceSource(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return one line for approvers; `Unavailable` if the source fails.
+        """Return a description for approvers; `Unavailable` if the source fails.
 
         Changes nothing.
         """

@@ -22,7 +22,7 @@ _MOST_A_PAGE = 100
 
 
 class AmazonConnectEvidence(AwsSource):
-    """The contact records of one instance."""
+    """Evidence source for the contact records of one instance."""
 
     service = "connect"
     headers: ClassVar[Mapping[str, str]] = {"Content-Type": "application/json"}

@@ -22,7 +22,7 @@ from standfast.time_limit import Deadline
 
 
 class AwsSource(PagedHttpSource):
-    """The logs of one service in one region; `aws` has the region and the key."""
+    """Source of one service's logs; `aws` has the region and the key."""
 
     service: str  # its name in the address and in the signature
     headers: ClassVar[Mapping[str, str]]  # sent with each request

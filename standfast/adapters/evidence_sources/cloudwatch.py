@@ -21,7 +21,7 @@ _MOST_A_PAGE = 10_000
 
 
 class CloudwatchEvidence(AwsSource):
-    """The events of log groups in one region."""
+    """Evidence source for the events of log groups in one region."""
 
     service = "logs"
     headers: ClassVar[Mapping[str, str]] = {

@@ -24,7 +24,7 @@ from standfast.evidence.item_file import ItemFolder
 
 
 class CommandsEvidence(SealedSource):
-    """The output of commands on this machine."""
+    """Evidence source for the output of commands on this machine."""
 
     def __init__(self, name: str, settings: CommandsEvidenceConfig, context: SourceContext) -> None:
         super().__init__(name, context)

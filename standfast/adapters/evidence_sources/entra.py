@@ -22,7 +22,7 @@ _MOST_A_PAGE = "999"
 
 
 class EntraEvidence(PagedHttpSource):
-    """The sign-ins and the directory audit of one tenant."""
+    """Evidence source for the sign-ins and the audit log of one tenant."""
 
     def __init__(self, name: str, settings: EntraEvidenceConfig, context: SourceContext) -> None:
         directory = context.directory(settings.directory, EntraConfig)

@@ -20,7 +20,7 @@ from standfast.evidence.tree_copy import Walk, is_left_out
 
 
 class FilesEvidence(SealedSource):
-    """Files and folders on this machine."""
+    """Evidence source for files and folders on this machine."""
 
     def __init__(self, name: str, settings: FilesEvidenceConfig, context: SourceContext) -> None:
         super().__init__(name, context)

@@ -30,7 +30,7 @@ _MOST_A_PAGE = "1000"
 
 
 class GoogleWorkspaceEvidence(PagedHttpSource):
-    """The activities of one customer."""
+    """Evidence source for the activities of one customer."""
 
     def __init__(
         self,

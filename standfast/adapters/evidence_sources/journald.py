@@ -26,7 +26,7 @@ JOURNALCTL = "/usr/bin/journalctl"
 
 
 class JournaldEvidence(SealedSource):
-    """The journal of this machine, or journal files in a folder."""
+    """Evidence source for the journal of this machine, or of a folder."""
 
     def __init__(self, name: str, settings: JournaldEvidenceConfig, context: SourceContext) -> None:
         super().__init__(name, context)

@@ -25,7 +25,7 @@ _MOST_A_PAGE = "1000"
 
 
 class OktaEvidence(PagedHttpSource):
-    """The system log of one organisation."""
+    """Evidence source for the system log of one organisation."""
 
     def __init__(self, name: str, settings: OktaEvidenceConfig, context: SourceContext) -> None:
         directory = context.directory(settings.directory, OktaConfig)

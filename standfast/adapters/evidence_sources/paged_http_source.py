@@ -57,7 +57,7 @@ class Log:
 
 
 class PagedHttpSource(SealedSource):
-    """The logs of one provider.
+    """Evidence source for the logs of one provider.
 
     A subclass sets `credential`, or overrides `_send`.
     """

@@ -50,7 +50,7 @@ SELECT pg_catalog.pg_read_binary_file(
 
 
 class PostgresqlEvidence(SealedSource):
-    """The log of one server and tables of one database."""
+    """Evidence source for a server's log and tables of one database."""
 
     def __init__(
         self, name: str, settings: PostgresqlEvidenceConfig, context: SourceContext
@@ -171,7 +171,7 @@ def _log_files(connection: "Connection", since: datetime) -> Sequence[tuple[str,
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return the errors of the server and of a connection."""
+    """Return the error classes of the server and of a connection."""
     import psycopg
 
     return (psycopg.Error, Unavailable)

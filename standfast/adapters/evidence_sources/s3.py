@@ -44,7 +44,7 @@ _OBJECTS = "/objects"
 
 
 class S3Evidence(SealedSource):
-    """The objects below one prefix."""
+    """Evidence source for the objects below one prefix."""
 
     def __init__(self, name: str, settings: S3EvidenceConfig, context: SourceContext) -> None:
         super().__init__(name, context)
@@ -101,7 +101,7 @@ class _ObjectWalk:
     excluded: int = 0
 
     def read(self, opened: OpenSource, listing: CollectedFile) -> Iterator[Item]:
-        """Write the objects of the window and their lines; yield their items."""
+        """Write the objects of the window, and list them; yield their items."""
         has_any = False
         try:
             for found in opened.scan():

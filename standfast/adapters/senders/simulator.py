@@ -42,8 +42,9 @@ class SimulatedSender(Sender):
     ) -> None:
         """Set the function that decides about each message.
 
-        An exception in that function escapes, as a bug in a sender would. With `is_postal` the
-        class simulates letters: it accepts the lines of a postal address, and no mail address.
+        An exception in that function is raised to the caller, as a bug in a sender would be. With
+        `is_postal` the class simulates letters: it accepts the lines of a postal address, and no
+        mail address.
         """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)

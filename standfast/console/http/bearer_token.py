@@ -12,7 +12,7 @@ _SCHEME = "bearer "
 
 
 def has_bearer(request: Request, tokens: Iterable[str]) -> bool:
-    """Return whether the request's only bearer token is one of these."""
+    """Return whether the request's only bearer token is one of `tokens`."""
     given = request.headers.getlist("authorization")
     token = given[0] if len(given) == 1 else ""
     is_known = False

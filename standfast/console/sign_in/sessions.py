@@ -28,7 +28,7 @@ _BYTES = 32
 
 @dataclass(kw_only=True)
 class Session:
-    """One session: one browser of one person."""
+    """The session of one person in one browser."""
 
     person: str
     form_token: str

@@ -33,7 +33,7 @@ from standfast.time_limit import Deadline
 
 
 class HttpConnector(PerAccountConnector):
-    """One directory over HTTP; a subclass sets `credential`."""
+    """Connector of one directory over HTTP; a subclass sets `credential`."""
 
     credential: Credential
 

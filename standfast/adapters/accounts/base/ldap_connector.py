@@ -84,7 +84,7 @@ def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
 
 
 class LdapConnector(PooledConnector[LdapConnection]):
-    """One directory; a subclass defines the attributes of its kind."""
+    """Connector of one directory; a subclass defines the attributes."""
 
     identity = ("id",)
     verbs = frozenset({"lock", "prove", "undo"})

@@ -40,7 +40,7 @@ _Out = TypeVar("_Out")
 
 
 class PooledConnector(Connector, Generic[_C]):
-    """A directory over connections that stay open between calls."""
+    """Connector with connections that stay open between calls."""
 
     rotates = False  # whether the subclass defines `_rotate_on`
 

@@ -57,7 +57,7 @@ _U = TypeVar("_U", bound=ServerUser)
 
 
 class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
-    """The users of one server."""
+    """Connector of the users of one server."""
 
     proof = Proof.SESSIONS_GONE
     rotates = True
