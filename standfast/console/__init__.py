@@ -9,7 +9,7 @@ Rules
 - Each process that receives requests or continues incidents also sends pages, call-outs and events,
   so that no single host must be up. The ledger prevents that two hosts send the same message. A
   call-out records each page by compare-and-swap before it is sent. Other pages, and events, are
-  recorded before they are sent; if two hosts record the same message, only the host whose record is
+  recorded before they are sent. If two hosts record the same message, only the host whose record is
   first in the audit chain (the ledger's sequence of audit events) sends it.
 - The loop and the HTTP server never wait for each other; they share only the ledger.
 - An incident is opened in one commit; slow services are called only after the response.

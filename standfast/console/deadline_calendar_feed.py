@@ -3,8 +3,8 @@
 The due dates are the legal time limits of notifications about live incidents.
 
 Rules
-- The ADDRESS is a random token. Everybody who knows one can read the calendar. An address that was
-  revoked, mistyped or guessed returns 404.
+- The ADDRESS is a random token. Everybody that knows an address can read the calendar. An address
+  that was revoked, mistyped or guessed returns 404.
 - A calendar that the subscriber already has is not sent again (ETag).
 - The log contains no address. Too frequent reads are refused with Retry-After.
 - Only a few unknown addresses are looked up each minute, so that guesses do not slow down the

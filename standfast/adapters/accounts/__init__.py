@@ -14,10 +14,10 @@ Promises
   could not be read also has `exists=False`, and only such an account has a `reason`.
 - Every verb (`lock`, `revoke`, `prove`, `undo`, `rotate`) is idempotent: a second lock or undo
   changes nothing.
-- `lock` prevents the use of the account by its holder, and by an intruder: it disables the account,
-  revokes sessions and refresh tokens, and deactivates keys, as far as the directory can. A lock
-  never enables an account. `irreversible` lists the changes of a lock that an undo cannot restore;
-  approvers see this list.
+- `lock` prevents every use of the account, by its holder or by an intruder. It disables the
+  account, revokes sessions and refresh tokens, and deactivates keys, as far as the directory can. A
+  lock never enables an account. `irreversible` lists the changes of a lock that an undo cannot
+  restore; approvers see this list.
 - `undo` restores `order.prior`, the state before the lock, and nothing else: an account that was
   disabled before stays disabled.
 - An order with a prior state applies to the account that the state was read from. If the name now

@@ -3,8 +3,8 @@
 A lock disables the user and ends the user's sessions. Calls go through `base.aws_client`.
 
 Rules
-- A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
-  an application that checks only the signature accepts it. Only Cognito's own end points check the
+- A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day.
+  An application that checks only the signature accepts it; only Cognito's own end points check the
   sign-out. Approvers see this in the plan of a lock.
 - The global sign-out revokes every refresh token, so that none works when an undo has enabled the
   user again. Cognito has no operation that counts refresh tokens, and answers the sign-out of a

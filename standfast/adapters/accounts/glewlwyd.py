@@ -8,10 +8,10 @@ Rules
 - Glewlwyd replaces a user as a whole (PUT). So the record that was read is sent back with one field
   changed.
 - The browser sessions and refresh tokens of a disabled user become valid again when the user is
-  enabled, and a refresh token works even while its user is disabled. So each session and token is
-  ended by its hash, and the lists are read again to count those that remain.
-- Glewlwyd's API keys permit the administration of users, not of sessions: the connector signs in
-  with an administrator's name and password, and signs in again when the administrator's session has
+  enabled. A refresh token works even while its user is disabled. So each session and token is ended
+  by its hash, and the lists are read again to count those that remain.
+- Glewlwyd's API keys permit the administration of users, not of sessions. So the connector signs in
+  with an administrator's name and password. It signs in again when the administrator's session has
   expired.
 - Names are not case-sensitive. An answer is accepted only if it contains the requested name.
 """

@@ -7,7 +7,7 @@ Rules
 - A lock locks the password and sets an expiry day in the past, because a locked password alone
   still admits SSH keys. Then every process of the account is ended.
 - Root, system accounts, the account that the command signs in with, and accounts that are not local
-  (LDAP, SSSD) are refused; the program on the host refuses them too.
+  (LDAP, SSSD) are refused. The program on the host refuses them too.
 - The state before a lock is `{"uid", "born", "locked", "expires"}`. An undo finds the account by
   the uid, which a rename does not change, and restores `locked` and `expires` only. If several
   names have the same uid, the undo applies to the name that was locked.

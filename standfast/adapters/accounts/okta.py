@@ -8,8 +8,8 @@ Rules
 - Okta suspends only ACTIVE users. For any other user that may sign in later (LOCKED_OUT, RECOVERY,
   PASSWORD_EXPIRED, …) the sessions are ended, and the lock is REFUSED with the reason.
 - Sessions are cleared with `oauthTokens=true`; otherwise refresh tokens would stay valid.
-- The answer must contain the requested login, because Okta also finds users by id and by a
-  shortened login, and reads `me` as the owner of the connector's token.
+- The answer must contain the requested login. Okta also finds users by id and by a shortened login,
+  and interprets `me` as the owner of the connector's token.
 - Second factors are queried with one request for each user. Administrators are not recognised,
   because that would need an additional scope. A security question is not a second factor: it is
   knowledge, like a password.

@@ -4,9 +4,9 @@ An audience is the list of recipients of a notice (a message to the people that 
 concerns). A suppression list names people that must never be contacted.
 
 Rules
-- A row that cannot be read is rejected, and the other rows are read. If the rows of a file cannot
-  be separated (a quote is never closed), the file is refused as a whole, because the rest of a
-  customer's text could be read as a row.
+- A row that cannot be read is rejected, and the other rows are read. If a quote is never closed,
+  the rows cannot be separated, and a customer's text could be read as a row. So the file is refused
+  as a whole.
 - A suppression list is read completely or not at all. Otherwise a person whose entry cannot be read
   would be contacted.
 - Files are opened for reading. The query runs under an authorizer that permits reading only, and is
@@ -101,8 +101,8 @@ def sqlite_audience(
     """Run a SELECT on SQLite; further columns are values for the notice.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
-    or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the
-    database.
+    or if it runs longer than `timeout_seconds`. Raises Unavailable while another program has locked
+    the database.
     """
     with _run_query(path, query, timeout_seconds, monotonic) as (cursor, names):
         check_columns(names)

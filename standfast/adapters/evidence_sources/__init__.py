@@ -7,9 +7,9 @@ To freeze is to copy and seal as evidence. A source copies its present content i
 folder of its own, and hashes it. Then it seals the folder: it signs a manifest with the hashes.
 
 Promises
-- `collect` is idempotent by the token of its order (the request): a repeated call after a crash
-  finds the sealed manifest and returns the same result, or starts again. An incomplete copy is
-  never sealed.
+- `collect` is idempotent by the token of its order (the request). A repeated call after a crash
+  finds the sealed manifest and returns the same result. If it finds none, it starts again. An
+  incomplete copy is never sealed.
 - The manifest has each item with source, path, size, SHA-256 and times, the collector, the tool
   with its version, and the reason. It is written last, atomically, after every byte is on disk.
 - An item that vanished or cannot be read is in the manifest with its reason, and so is an item

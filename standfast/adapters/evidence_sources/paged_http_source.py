@@ -7,8 +7,8 @@ filters, and finds the mark of the next page.
 
 Rules
 - A page is kept unchanged, in a file of its own. It is parsed only to find the next page.
-- A busy provider, a lost connection or an expired token does not end the collection: the page is
-  requested again after the pause that the provider asks for, `MOST_TRIES` times at most.
+- A busy provider, a lost connection or an expired token does not end the collection. The page is
+  requested again, after the pause that the provider states, at most `MOST_TRIES` times.
 - If a page cannot be read, the earlier pages are kept as evidence, and the manifest (the signed
   list of collected items) names the missing page with the reason. If no page of any log could be
   read, the collection fails and may be repeated.

@@ -3,9 +3,9 @@
 An approval of a step covers this digest. If the settings change afterwards, the approval is void.
 
 Rules
-- The digest covers every setting of the adapter, and its other inputs: for a sender the
-  organisation's name, for new passwords their recipients, for evidence its folder and the account
-  directory that keeps the log.
+- The digest covers every setting of the adapter, and its other inputs. For a sender, this is the
+  organisation's name; for new passwords, the people that can decrypt them; for evidence, its folder
+  and the account directory whose log is collected.
 - If another sender takes over from a sender, its settings are covered too, because it sends
   messages that were approved for the first sender.
 - The configuration contains names of secrets, never their values, so the digest does not cover the

@@ -4,7 +4,7 @@ SES reports later events, such as bounces, through its own notifications.
 
 Rules
 - The messages of a batch are sent one after the other, one call each, within the time limit of the
-  batch; the sender's workers send several batches in parallel. The SDK repeats nothing.
+  batch. The sender's workers send several batches in parallel. The SDK repeats nothing.
 - Every call runs in its own thread, which is abandoned at its time limit. After such a time-out or
   a 5xx, the message may have been accepted: it is UNKNOWN, and the other messages are still sent.
 - An error of the account (no rights, suspended, paused, address not verified) applies to all

@@ -1,8 +1,8 @@
 """Rate limits: token buckets that refuse at once and never delay.
 
 Rules
-- The number of buckets is limited: the bucket of the key with the oldest request is deleted, and
-  the next request of this key starts with a full bucket.
+- The number of buckets is limited. Beyond the limit, the bucket of the key with the oldest request
+  is deleted, and the next request of this key starts with a full bucket.
 """
 
 import time

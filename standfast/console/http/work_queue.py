@@ -3,8 +3,8 @@
 Rules
 - The event loop never waits for the ledger (the database), and the number of concurrent requests is
   limited.
-- Each kind of client has its own queue: strangers who fill the queue of the report form delay
-  neither the console nor a trigger (a message that opens an incident).
+- Each kind of client has its own queue. Strangers that fill the queue of the report form therefore
+  delay neither the console nor a trigger (a way to open an incident from outside).
 - A full queue returns 503 with Retry-After at once: in an unlimited queue, requests would only time
   out later.
 - Started work is finished even if its client no longer waits. The work is committed, and if the

@@ -1,6 +1,6 @@
 """Base class of connectors with persistent connections: batches, breaks.
 
-The class divides orders (each is the change of one account, its target) into calls of at most
+An order is the change of one account, its target. The class divides orders into calls of at most
 `limits.batch` orders, runs calls in parallel, and determines the results of a call that breaks. A
 subclass sends the statements. A `BoundedCall` has the time limit of a call, and records the targets
 that the call has begun to change.

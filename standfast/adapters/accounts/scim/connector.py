@@ -13,8 +13,8 @@ Rules
   the account is read back to determine the result; if that fails too, the result is UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The state before a lock is `{"id", "active"}`. An undo finds the account by the id, so that
-  another account that now has the name is not enabled; a lock, and the proof of a lock, refuse such
-  an account.
+  another account that now has the name is not enabled. A lock, and the proof of a lock, are refused
+  if another account now has the name.
 - A name in a filter and an id in a path are encoded: people write names, and the directory chooses
   ids, so neither may change the request.
 - All requests for one account share the time limit of `limits`. If `limits.batch` permits several

@@ -6,8 +6,8 @@ Rules
 - Bodies are quoted-printable, or base64 if that is shorter. Neither can contain a line that begins
   with "=_", so no body can contain the boundary.
 - No recipient's data can add or end a header. Auto-Submitted prevents automatic replies (RFC 3834).
-- No header is written by EmailMessage: EmailMessage decodes an encoded word (RFC 2047) and writes a
-  CR and LF in the word unescaped, and it loses spaces where it folds a header. Addresses are
+- No header is written by Python's EmailMessage. It decodes an encoded word (RFC 2047) and writes a
+  CR and LF in the word unescaped. It also loses spaces where it folds a header. Addresses are
   dot-atoms and A-labels and are written unchanged; a subject or name that is not plain is encoded
   as a whole.
 - A header that many mails share is folded once.
