@@ -10,13 +10,13 @@ lists the exact targets and settings.
     POST /console/INCIDENT/names     show the targets of a step; the access is recorded
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/add       add accounts to the incident
-    POST /console/INCIDENT/acknowledge   end the calls to people on duty about the incident
+    POST /console/INCIDENT/acknowledge   stop paging people on call about the incident
     POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident is hidden from most people (`incident_visibility`). For a person that may not see
   it, its pages return 404.
-- A signed-in person can read, report on manual work, add notes, acknowledge calls and stop an
+- A signed-in person can read, report on manual work, add notes, stop the paging and stop an
   incident. An answer decides which steps are skipped, and added accounts are locked. Therefore an
   answer needs the passphrase or the device again, as an approval does, and adding accounts needs
   the passphrase.

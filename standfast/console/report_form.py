@@ -1,6 +1,6 @@
 """Form for staff, "report something suspicious": networks, tokens, limits.
 
-A report creates the plan of an incident, and people are paged by mail or on call. It changes no
+A report creates the plan of an incident, and pages the people that must look at it. It changes no
 other system.
 
 Rules
