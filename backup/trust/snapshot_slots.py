@@ -1,4 +1,4 @@
-"""Snapshot slots: numbered objects of a writer, each read and verified.
+"""Snapshot slots: numbered objects of a writer, and which are trusted.
 
 - A writer is a backup host. A snapshot is the signed object that makes one of its backups
   restorable. A slot is the object under one sequence number. If the object is not a valid snapshot

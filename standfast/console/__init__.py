@@ -26,7 +26,7 @@ from standfast.console.application import App
 from standfast.console.control_socket_server import ControlSocketServer
 from standfast.console.http_server import HttpServer
 from standfast.console.ledger_follower import LedgerFollower
-from standfast.console.suricata_tail import suricata_watchers
+from standfast.console.suricata_watcher import suricata_watchers
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.on_call.call_outs import attend
 from standfast.usecases.triggers.incident_events import due_events, send_event

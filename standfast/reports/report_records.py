@@ -1,4 +1,4 @@
-"""Records of the content of pages: lines, figures, masked facts.
+"""Records that the pages of incidents and the installation display.
 
 Rules
 - Every moment has the time zone UTC. The page shows it in the organisation's time zone.

@@ -5,7 +5,7 @@ from pathlib import Path
 from standfast.usecases.health.check_results import Verdict
 from standfast.usecases.health.installation_check import check_installation
 from tests.console.installations import ALERTS, ENV, SIEM, furnish_with
-from tests.console.test_suricata import TRIGGERS
+from tests.console.test_suricata_watcher import TRIGGERS
 
 
 def told(config_file: Path, env: dict[str, str]) -> list[tuple[Verdict, str]]:

@@ -1,4 +1,4 @@
-"""Content of an open file, without the holes of a sparse file.
+"""Content of an open file: holes, and changes while it is read.
 
 The file is read up to the size that it had when it was opened. If it changes while it is read,
 `changed` returns how.

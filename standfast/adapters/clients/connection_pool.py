@@ -1,4 +1,4 @@
-"""Persistent connections to a server; a dead connection is replaced once.
+"""Connections to a server: time limits, one retry of a dead connection.
 
     pool.run(lambda connection, call: connection.execute(…), seconds=10)
 

@@ -1,4 +1,4 @@
-"""External sort: any number of rows in order, with bounded memory.
+"""External sort of rows: bounded memory, an encrypted temporary file.
 
 Rules
 - Rows are sorted in groups, the runs. The runs are written to a file, and merged when they are

@@ -1,4 +1,4 @@
-"""Owner operations: writers, domains, keepers, custodians, erasure.
+"""Owner operations: open the owner's key; writers, custodians, erasure.
 
 The owner is the person with the offline key that signs every owner operation. A writer is a backup
 host; its signing key is valid in one epoch. A domain is a group of backup sets that share one key.

@@ -1,4 +1,4 @@
-"""Acts on single objects of a bucket in a recovery, and their reversal.
+"""Objects put or hidden by a bucket recovery: search after a crash, undo.
 
     put_objects(target, record, folder, observe)   # may be repeated after a crash
     revert_objects(target, record, folder)         # after a failed or interrupted recovery

@@ -1,4 +1,4 @@
-"""Adapters of an installation by mode; an exercise gets simulators.
+"""Adapters of an incident: real or simulated by mode, as at its opening.
 
 An adapter connects Standfast to one external system. The mode of an incident is live, exercise or
 plan (which only reads). Some adapters call modules in `standfast.usecases`, for example to copy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from standfast.console.suricata_tail import suricata_watchers
+from standfast.console.suricata_watcher import suricata_watchers
 from standfast.errors import Unavailable
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
@@ -178,7 +178,7 @@ def test_failed_alert_is_opened_later(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with installation_at(place_of(tmp_path)) as installation:
         with monkeypatch.context() as patched, following(installation):
-            patched.setattr("standfast.console.suricata_tail.receive", away)
+            patched.setattr("standfast.console.suricata_watcher.receive", away)
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.5"))
             wait_until(lambda: bool(tried), "it was tried")
@@ -201,7 +201,7 @@ steps:
 def test_broken_playbook_delays_only_its_own_alerts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_watcher.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     text = config_file.read_text()
     head, grave = text.split("[triggers.grave]")
@@ -271,7 +271,7 @@ def test_trigger_over_its_limit_delays_no_other(
 def test_failed_incident_delays_only_its_own_alerts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_watcher.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     waiting = tmp_path / "state" / "set-aside" / "waiting" / "leak"
     with installation_at(config_file) as installation, following(installation):
@@ -314,7 +314,7 @@ def test_alert_with_internal_error_becomes_dead_letter(
             raise KeyError("10.20.0.66")
         return message_intake.receive(installation, trigger, event, **more)
 
-    monkeypatch.setattr("standfast.console.suricata_tail.receive", receive)
+    monkeypatch.setattr("standfast.console.suricata_watcher.receive", receive)
     config_file = place_of(tmp_path)
     with installation_at(config_file) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:

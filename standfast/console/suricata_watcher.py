@@ -1,4 +1,4 @@
-"""Threads that read Suricata's event files and open incidents.
+"""Incidents from Suricata's alerts: repeats, rate limit, unusable alerts.
 
 Suricata is a network intrusion detection system. A trigger is a configured way to open an incident
 from outside; here, each trigger has one event file.
@@ -34,7 +34,7 @@ from standfast.usecases.triggers.message_intake import (
     Trigger,
     receive,
 )
-from standfast.usecases.triggers.suricata_tail import Batch, SuricataTail
+from standfast.usecases.triggers.suricata_event_file import Batch, SuricataTail
 
 log = logging.getLogger("standfast.serve")
 

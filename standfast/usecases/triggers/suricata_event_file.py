@@ -1,4 +1,4 @@
-"""Reader of Suricata's event file, and its position in the file.
+"""Lines of Suricata's event file, and the position in the file.
 
 Each line is processed once, even after rotations, truncations and restarts.
 `standfast/triggers/suricata.py` parses a line.

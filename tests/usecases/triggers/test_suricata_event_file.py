@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standfast.usecases.triggers.suricata_tail import SuricataTail
+from standfast.usecases.triggers.suricata_event_file import SuricataTail
 
 
 @pytest.fixture
