@@ -1,10 +1,10 @@
 """Playbook model, parser, validation, actions, engine and status.
 
-A playbook is a file that describes the response to one kind of incident, as steps. A step is an
-action of the program (such as the lock of accounts), a question, a manual task or a wait.
-
     playbook = load(text, "mine.yaml")   # parser.playbook_file; PlaybookInvalid lists all problems
     print(as_text(playbook))             # rendering.plain_text
+
+A playbook is a file that describes the response to one kind of incident, as steps. A step is an
+action of the program (such as the lock of accounts), a question, a manual task or a wait.
 
 The package does no input or output: `standfast.usecases` reads files, stores the state of incidents
 and carries out actions.
