@@ -1,15 +1,15 @@
 """Types of settings (paths, secrets, cron, addresses), with validation.
 
-`schema.py` and the modules in `sections/` use the types; `standfast/secrets.py` resolves the
-references.
+`schema.py` and the modules in `sections/` use the types; `standfast/secrets.py` reads the
+secrets that the settings refer to.
 
 Rules
-- A setting contains the reference of a secret, never the secret: `SecretReference` refuses a plain
-  value and does not repeat it.
-- Relative paths start at the folder of the file; they are made absolute once, while the file is
-  loaded.
-- A message describes a valid value. It repeats the given value only if the value cannot be a
-  secret.
+- A setting contains a reference to a secret, such as `env:NAME`, never the secret.
+  `SecretReference` refuses a plain value, and its error message does not show the value.
+- Relative paths start at the folder of the configuration file; they are made absolute once, while
+  the file is loaded.
+- An error message describes a valid value. It repeats the given value only if the value cannot be
+  a secret.
 """
 
 import re
@@ -33,7 +33,7 @@ from pydantic_core import CoreSchema, core_schema
 
 Item = TypeVar("Item")
 
-# A list of the file, as an immutable tuple.
+# A list in the configuration file, as an immutable tuple.
 Items = Annotated[tuple[Item, ...], Strict(False)]
 
 
@@ -80,7 +80,7 @@ def _written_path(value: object) -> object:
 
 
 def _make_absolute(path: Path, info: ValidationInfo) -> Path:
-    """Return a path joined to the file's folder, if there is a file."""
+    """Return an absolute path; a relative one starts at the file's folder."""
     try:
         return (info.context or Path()) / path.expanduser()
     except RuntimeError as error:

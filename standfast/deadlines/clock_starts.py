@@ -1,7 +1,7 @@
-"""Starts of legal clocks: questions about facts, and other notices.
+"""Starts of legal clocks: facts that people state, and earlier notices.
 
 A legal clock is the running deadline of an obligation: a duty to notify somebody of an incident.
-Facts, which are dated statements of people such as the time of awareness, start it. This module
+A fact starts it: a dated statement of a person, such as the time of awareness. This module
 maps the words of a law, as `obligations.jsonl` quotes them, to the facts that start the clock. An
 unknown phrase raises an error, because the clock would otherwise be omitted unnoticed.
 
@@ -10,7 +10,7 @@ Rules
   clock.
 - If a law names two events joined by "and", the later event starts the clock, and both times must
   be known.
-- Some clocks start when another notice was given. The receipt of that notice states the time.
+- Some clocks start when another notice was given. The record of that notice has the time.
 """
 
 from collections.abc import Mapping
@@ -69,14 +69,14 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# Maps an obligation to a fact. If the time of this fact is after the end of the obligation's limit,
-# another limit applies instead. Source: DORA, Art. 19, and Delegated Regulation (EU) 2025/301,
-# Art. 5, for an incident that is classified as major only after the first 24 hours.
+# Maps an obligation to a fact. If this fact is dated after the obligation's limit, that limit
+# does not apply, and another one applies instead. Source: DORA, Art. 19, and Delegated Regulation
+# (EU) 2025/301, Art. 5, for an incident that is classified as major only after the first 24 hours.
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
 _PEOPLE_NOTIFIED: Final = Start()  # replaced by the jurisdiction's notices to affected people
 
-# Starts by the words of the law in the key `from` of the obligation.
+# Maps the words of the law (key `from` of an obligation) to the facts that start the clock.
 _STARTS: Final[Mapping[str, Start]] = {
     "awareness": _any("awareness"),
     "awareness of a significant incident": _any("awareness"),
@@ -149,7 +149,7 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
     words = obligation.limit.start
     start = _BY_TRIGGER.get(obligation.clock_start) or _STARTS.get(words)
     if start is None and words in QUESTIONS:
-        start = _any(words)  # a contract names the fact itself
+        start = _any(words)  # the contract of a client names a fact directly
     if start is None:
         raise ValueError(f"{obligation.id}: unknown start {words!r}")
     if start is _PEOPLE_NOTIFIED or words in _ALSO_PEOPLE_NOTIFIED:

@@ -1,4 +1,4 @@
-"""Time stamp file `seal.tsr` of a seal: stored, compared with custody.
+"""Time stamp file `seal.tsr` of a seal: storage, and checks of its record.
 
 A seal is a signature over the manifest of an evidence folder. The time stamp proves that the seal
 existed at a time. Thus the manifest and the files that it names existed too. `time_stamp_authority`
@@ -116,11 +116,11 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
 
 
 def is_stamped(folder: Path) -> bool:
-    """Return whether the chain of custody records a time stamp, unverified."""
+    """Return whether the chain of custody records a stamp; verify nothing."""
     try:
         return stamped_line(read_custody(folder)) is not None
     except Damaged:
-        return True  # the verification reports the damage; a stamp would not repair it
+        return True  # a new stamp would not repair the damage, which verification reports
 
 
 def stamped_line(chain: Sequence[Entry]) -> Entry | None:

@@ -1,7 +1,7 @@
 """PostgreSQL server, reached through psql, pg_dump and its other programs.
 
 - Settings of the environment and the home folder are ignored: PG variables, ~/.pgpass and service
-  files. The password is only in the environment of the program.
+  files. The password is passed only in the environment of the program that is started.
 - The name of a database is passed in the environment, so that no program takes it for a connection
   string.
 - A program that is older than the server is refused before it starts, because it would fail later.
@@ -35,7 +35,7 @@ class PostgresqlServer:
     user: str
     port: int = 5432
     password: Callable[[], str] | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: verify-full; on this machine, prefer
+    tls: Tls | None = None  # None: prefer for a server on this machine, otherwise verify-full
     ca_file: Path | None = None
     programs: Path | None = None  # the folder with psql, pg_dump and the other programs
     hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
@@ -43,7 +43,7 @@ class PostgresqlServer:
     def require_restrict(self) -> None:
         """Raise `ProgramFailed` if psql lacks `\\restrict`.
 
-        With `\\restrict`, psql refuses commands of its own that are in a dump.
+        With `\\restrict`, psql refuses its meta-commands (such as `\\!`) in a dump.
         """
         path = self._program("psql")
         helps = program_output(self._command(path, ["--help=commands"], "postgres"))

@@ -1,6 +1,6 @@
 """`standfast incident stop` and `resume`.
 
-A stopped incident starts no further act, such as a lock or a message, until it is resumed.
+A stopped incident locks no more accounts and sends no more messages until it is resumed.
 """
 
 from collections.abc import Mapping, Sequence

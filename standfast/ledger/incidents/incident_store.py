@@ -171,7 +171,7 @@ class Incidents:
         return added
 
     def set_stopped(self, incident_id: str, is_stopped: bool, actor: str, now: datetime) -> None:
-        """Stop or resume an incident; runners read this before each call."""
+        """Stop or resume an incident; runners read its state before each call."""
         self.get(incident_id)
         action = "incident.stopped" if is_stopped else "incident.resumed"
         with self._database.write(
@@ -193,7 +193,7 @@ class Incidents:
     ) -> None:
         """Close an incident; nothing is done to its accounts while it is closed.
 
-        With `joined`, close it only if targets were added to it exactly so often.
+        With `joined`, close it only if targets were added to it exactly that many times.
         """
         row = self.get(incident_id)
         if not row.is_open:
@@ -221,7 +221,7 @@ class Incidents:
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
         """Reopen a closed incident in the state that it had before.
 
-        Refused for an incident that is only a plan, because a live incident may have replaced it.
+        Refused for a plan (an incident that only reads), because a live one may have replaced it.
         """
         row = self.get(incident_id)
         if row.is_open:
@@ -259,7 +259,7 @@ class Incidents:
     def state(self, incident_id: str, *, must_verify: bool = True) -> State:
         """Return the verified state, from which the next action is computed.
 
-        Reports that show the findings of an audit verification pass `must_verify=False`.
+        Only reports that show the findings of an audit set `must_verify` to False.
         """
         if must_verify:
             self._refuse_changed(incident_id)
@@ -385,7 +385,7 @@ def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str
     """Return the next id of this year.
 
     The id is short enough to be spelt on the telephone. An id that has an encryption key is
-    skipped: it belongs to an incident that a restored older copy of the database may lack.
+    skipped: an older copy of the database, once restored, lacks newer incidents but not their keys.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

@@ -65,10 +65,9 @@ def new_target(installation: Installation, set_name: str, run: str) -> Iterator[
 
 @contextmanager
 def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
-    """Create a private folder for a scan, and delete it afterwards.
+    """Create a private folder next to those of drills; delete it afterwards.
 
-    The folder is next to the folders of the drills. If a scan that died left a folder of the same
-    name, that folder is deleted first.
+    If a process that died left a folder of the same name, that folder is deleted first.
     """
     set_name = f".{set_name}"  # the dot excludes the folder from `destroy_leftovers`
     destroy(installation.config.drills.folder / f"{set_name}.{name}")
@@ -121,12 +120,12 @@ def keep_target(folder: Path) -> Target:
 def destroy(folder: Path) -> Target:
     """Delete a target without overwriting its bytes; check the deletion.
 
-    If a killed drill left running database servers, kill them first.
+    If a killed drill left database servers that still run, kill them first.
     """
     servers = server_folder(folder)
     end_processes(servers)
-    # Delete the folder of the servers first. After a crash between the two deletions, its path can
-    # still be derived from the name of the target.
+    # Delete the folder of the servers first. After a crash between the two deletions, the next
+    # drill finds the folder of the target, whose name leads to the folder of the servers.
     remove_tree(servers)
     remove_tree(folder)
     is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)

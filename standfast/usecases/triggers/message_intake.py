@@ -7,14 +7,14 @@ playbook. `standfast/console` authenticates senders, `standfast/triggers` parses
 
 Rules
 - A message opens an incident. If an incident about the same subject is open, the message joins that
-  incident instead: its targets are added. A message that was received before opens and adds
-  nothing.
+  incident instead: its targets are added. A repeated message changes nothing.
 - The message and the incident are committed together to the ledger (the database of incidents), and
   no slow service is called before the commit. Runners, the processes that execute incidents, find
   the incident in the ledger.
-- A trigger without signatures opens only plans, which change nothing. Only a `SignedTrigger` can
-  open live incidents.
-- A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
+- A trigger without signatures opens only plans: incidents that change nothing. Only a
+  `SignedTrigger` can open live incidents.
+- A signed-in person who opens an incident is one of the two people that a step needs. A trigger is
+  not a person, so each step that needs approvals needs one more.
 - If the message has no value for a required input, it is rejected, and the error names the input.
   An optional input without a value is omitted: an alert without details is still an alert.
 - A message may contain a list of alerts. If some of the alerts lack a value for an input, the other
@@ -54,7 +54,7 @@ SHORTEST_TOKEN = 24  # minimum characters of a bearer token, so that it cannot b
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """The settings that all triggers share; it opens only plans by default."""
+    """The settings that all triggers share; by default, only plans open."""
 
     name: str
     scenario: str
@@ -127,7 +127,7 @@ def trusted_proxies(config: Config) -> tuple[Network, ...]:
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Return the reasons why a trigger's messages could not open its playbook.
+    """Return the reasons why the messages of a trigger would open no incident.
 
     This function opens nothing.
     """
