@@ -6,8 +6,9 @@ Rules
 - Prefect's server, or the process that runs flows, is restarted with growing delays if it died. The
   thread does nothing else: it runs no incident, and does not wait for flows.
 - If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
-  not stop backups silently. Even if Prefect runs, a missed backup is started once without Prefect,
-  because Prefect skips runs if the clock was ahead for a while.
+  not stop backups silently. It also does if Prefect runs but did not start the backup, because
+  Prefect skips runs if the clock was ahead for a while.
+- A missed backup is started once for each due time.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -79,21 +80,22 @@ class PrefectSupervisor:
         """Run missed nightly backups as processes; `missed` has their due times.
 
         If Prefect has been unavailable for `PATIENCE_SECONDS`, run all of them. If Prefect is
-        available, run only the backups that were missed at the last check too. Run each due time
-        once: the run itself retries while the store is unavailable, and other failures need a
-        person.
+        available, run only the backups that were missed at the last check too. A failed run is not
+        started again: it has already retried while the store was unavailable, and other failures
+        need a person. If an earlier backup of the set is under way, the next check starts this one.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed
         for name, due in missed.items():
             is_left_out = before.get(name) == due
-            if not (is_away or is_left_out) or self._caught_up.get(name) == due:
+            is_started = self._caught_up.get(name) == due
+            earlier = self._backups.get(name)
+            is_under_way = earlier is not None and earlier.poll() is None
+            if is_started or is_under_way or not (is_away or is_left_out):
                 continue
-            under_way = self._backups.get(name)
-            if under_way is None or under_way.poll() is not None:
-                why = "is unavailable" if is_away else "did not run it"
-                log.warning("Prefect %s: the backup of %s runs without it", why, name)
-                self._backups[name] = self._child("flows.standalone_backup", name)
+            why = "is unavailable" if is_away else "did not run it"
+            log.warning("Prefect %s: the backup of %s runs without it", why, name)
+            self._backups[name] = self._child("flows.standalone_backup", name)
             self._caught_up[name] = due
 
     def end(self) -> None:

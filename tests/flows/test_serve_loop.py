@@ -200,6 +200,32 @@ def test_missed_backup_runs_once_without_prefect(
         ] == [("main", "done", "serve")]
 
 
+def test_backup_due_during_another_runs_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    supervisor = PrefectSupervisor(
+        config_file=config_file,
+        home=tmp_path / "prefect",
+        url=f"http://127.0.0.1:{free_port()}/api",
+        env=plain_environment(),
+    )
+    monkeypatch.setattr(supervisor_module, "PATIENCE_SECONDS", 0.0)
+    next_due = DUE + timedelta(days=1)
+    with installation_at(config_file) as installation:
+
+        def ended() -> int:
+            return sum(run.ended_at is not None for run in installation.ledger.runs.all("backup"))
+
+        supervisor.catch_up({"main": DUE})
+        supervisor.catch_up({"main": next_due})  # while the first is under way
+        wait_until(lambda: not processes_naming(str(config_file)), "the first has ended")
+        assert ended() == 1
+        supervisor.catch_up({"main": next_due})
+        wait_until(lambda: ended() == 2, "the second was run")
+        supervisor.end()
+
+
 def test_backup_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     supervisor = PrefectSupervisor(
