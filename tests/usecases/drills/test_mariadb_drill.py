@@ -71,6 +71,8 @@ def test_drill_checks_a_dump_without_the_live_server(
     assert b"name = 'live'" in before
     outcome = drilled(config_file)
     assert mariadb_server.log.read_bytes() == before, "the drill opened no connection to it"
+    names = mariadb_server.rows("SELECT DISTINCT name FROM customers", database=database)
+    assert names == [["live"]]
     assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
     states = {check.name: (check.level, check.state) for check in outcome.checks}
     assert states[f"load of crm-server/{database}.sql"] == ("structure", "passed")

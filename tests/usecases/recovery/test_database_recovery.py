@@ -71,6 +71,13 @@ def assert_is_loaded(installation: Installation, case: str, live: LiveDatabase) 
     assert status.services[0].is_met
 
 
+def assert_is_returned(live: LiveDatabase) -> None:
+    """Assert that the damaged database is back and the recovered one was kept."""
+    assert live.names() == BEFORE
+    (withdrawn,) = live.beside()
+    assert live.names(withdrawn) == AFTER
+
+
 def test_database_is_loaded_and_undo_returns_the_old(
     tmp_path: Path, postgres_server: Postgres
 ) -> None:
@@ -83,9 +90,7 @@ def test_database_is_loaded_and_undo_returns_the_old(
         assert_is_loaded(installation, case, live)
         undo_approved(installation, case)
         lifecycle.advance(installation, case, "direct")
-        assert live.names() == BEFORE
-        (withdrawn,) = live.beside()
-        assert live.names(withdrawn) == AFTER
+        assert_is_returned(live)
 
 
 def test_existing_database_needs_a_second_person(tmp_path: Path, live: LiveDatabase) -> None:
@@ -318,12 +323,14 @@ def test_mariadb_code_rests_until_the_undo(tmp_path: Path, on_mariadb: LiveDatab
     with installation_at(with_database(tmp_path, live)) as installation:
         code = live.column(CODE)
         live.execute("DROP EVENT nightly")
-        case, _ = recovered(installation)
+        case, outcome = recovered(installation)
+        assert outcome.exit_status is ExitStatus.DONE, outcome
         assert_is_loaded(installation, case, live)
         assert live.column(CODE) == code
         assert live.column(CODE, *live.beside()) == []
         undo_approved(installation, case)
         lifecycle.advance(installation, case, "direct")
+        assert_is_returned(live)
         assert live.column(CODE) == [name for name in code if name != "nightly"]
         assert live.column("SELECT * FROM names") == BEFORE
 
