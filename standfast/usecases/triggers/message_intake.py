@@ -54,7 +54,7 @@ SHORTEST_TOKEN = 24  # minimum characters of a bearer token, so that it cannot b
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """The settings that all triggers share; by default, only plans open."""
+    """The settings that all triggers share; by default, they open only plans."""
 
     name: str
     scenario: str
